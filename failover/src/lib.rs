@@ -1,0 +1,1 @@
+//! failover: URIs, a reconnecting transport, and an OpenWire client that survives a takeover.

@@ -1,0 +1,1 @@
+//! The BatonMQ broker.
