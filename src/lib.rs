@@ -1,1 +1,4 @@
 //! The BatonMQ broker.
+
+pub mod config;
+pub mod drill;
