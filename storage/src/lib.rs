@@ -5,11 +5,16 @@
 //! reached through [`disk::Disk`] and [`clock::Clock`], which have real and simulated
 //! implementations.
 
+pub mod chain;
 pub mod clock;
 pub mod disk;
+pub mod error;
+pub mod journal;
 pub mod member;
 pub mod position;
+pub mod state;
 pub mod store;
+pub mod tail;
 pub mod tenure;
 
 pub use member::{Event, Member, MemberOptions, MemberStatus};

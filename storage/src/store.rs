@@ -340,4 +340,16 @@ impl Store {
     pub fn unwritten_bytes(&self) -> usize {
         unimplemented!()
     }
+
+    /// Ends the tenure by plan: refuses appends, writes and releases what was appended, writes a
+    /// last checkpoint if that is quick, stops the threads and closes the descriptors. Blocks.
+    pub fn shut_down(&self) {
+        unimplemented!()
+    }
+
+    /// Ends the tenure by force: refuses appends, releases nothing any more. The threads end as
+    /// soon as they come back from storage. Never blocks.
+    pub fn abandon(&self) {
+        unimplemented!()
+    }
 }
