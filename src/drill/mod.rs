@@ -9,13 +9,20 @@
 mod args;
 mod bits;
 mod error;
+mod latency;
 mod ledger;
 mod message;
 mod random;
+mod report;
+mod timeline;
+mod witness;
 
 pub use args::{DrillArgs, Fault, Sabotage};
 pub use error::DrillError;
+pub use latency::{Percentiles, PhasePercentiles};
 pub use ledger::Tally;
+pub use report::{Backlog, Report, Round, SeriesReport, Setup};
+pub use timeline::{Milestones, Spread};
 
 /// What a completed drill says about the pair.
 #[derive(Debug)]

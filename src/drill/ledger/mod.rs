@@ -47,6 +47,7 @@ struct ProducerPage {
     begun: u64,
     acknowledged: Bits,
     refused: Bits,
+    withdrawn: Bits,
     delivered: Bits,
     consumed: Bits,
     in_doubt: Bits,
@@ -196,6 +197,13 @@ impl Ledger {
             .insert(key.sequence);
     }
 
+    /// The drill itself stopped waiting for the answer to `key`.
+    pub(super) fn withdrawn(&mut self, key: MessageKey) {
+        self.producers[key.producer as usize]
+            .withdrawn
+            .insert(key.sequence);
+    }
+
     /// `consumer` received message `key` within its current transaction.
     pub(super) fn delivered(&mut self, consumer: usize, key: MessageKey, redelivered: bool) {
         self.counts.deliveries += 1;
@@ -312,15 +320,6 @@ impl Ledger {
         }
     }
 
-    /// Acknowledged messages that no consumer has received so far, at most `max` of them counted.
-    pub(super) fn outstanding(&self, max: usize) -> usize {
-        self.producers
-            .iter()
-            .flat_map(|page| page.acknowledged.without([&page.delivered, &page.in_doubt]))
-            .take(max)
-            .count()
-    }
-
     /// Acknowledged messages whose consumption is neither committed nor in doubt, at most `max`.
     pub(super) fn unconsumed(&self, max: usize) -> usize {
         self.producers
@@ -385,7 +384,12 @@ impl Ledger {
             out_of_order: counts.out_of_order,
             torn_transactions: self.undecided.iter().filter(is_torn).count() as u64,
             refused: sum(|page| page.refused.count()),
-            unanswered: sum(|page| page.begun - page.acknowledged.count() - page.refused.count()),
+            unanswered: sum(|page| {
+                page.begun
+                    - page.acknowledged.count()
+                    - page.refused.count()
+                    - page.withdrawn.count()
+            }),
             open_transactions: self
                 .consumers
                 .iter()
