@@ -1,0 +1,117 @@
+//! Configuration: defaults, then `baton.toml`, then flags and their environment variables.
+//!
+//! Every value knows where it came from, and a configuration is refused with all of its faults at
+//! once, each naming file, line, key, value and what to do. Sections are one file each; what a key
+//! means stands on its field and, for users, in `examples/baton.toml`.
+
+mod address;
+mod broker;
+mod fault;
+mod http;
+mod journal;
+mod listeners;
+mod log;
+mod openwire;
+mod reader;
+mod setting;
+mod size;
+mod tenure;
+mod time;
+mod validate;
+
+use std::path::Path;
+
+pub use address::{HostPort, TransportAddress};
+pub use broker::Broker;
+pub use fault::{ConfigError, Fault};
+pub use http::Http;
+pub use journal::Journal;
+pub use listeners::Listeners;
+pub use log::{Log, LogFormat};
+pub use openwire::OpenWire;
+pub use reader::Override;
+use reader::Source;
+pub use setting::{Expected, FromRaw, Origin, Raw, Setting};
+pub use size::Size;
+pub use tenure::Tenure;
+pub use time::Time;
+
+/// All settings of one broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[broker]`
+    pub broker: Broker,
+    /// `[tenure]`
+    pub tenure: Tenure,
+    /// `[journal]`
+    pub journal: Journal,
+    /// `[listeners]`
+    pub listeners: Listeners,
+    /// `[openwire]`
+    pub openwire: OpenWire,
+    /// `[http]`
+    pub http: Http,
+    /// `[log]`
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            broker: Broker::new(),
+            tenure: Tenure::new(),
+            journal: Journal::new(),
+            listeners: Listeners::new(),
+            openwire: OpenWire::new(),
+            http: Http::new(),
+            log: Log::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Layers the file, if one is named, and the flags over the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the file cannot be read, or the list of everything wrong.
+    pub fn load(file: Option<&Path>, overrides: Vec<Override>) -> Result<Config, ConfigError> {
+        let mut source = Source::default();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
+                path: path.to_owned(),
+                error,
+            })?;
+            source.add_file(path, &text);
+        }
+        for given in overrides {
+            source.add_override(given);
+        }
+        Config::from_source(source).0
+    }
+
+    /// The configuration and the names of all keys there are.
+    fn from_source(mut source: Source) -> (Result<Config, ConfigError>, Vec<String>) {
+        let mut config = Config::default();
+        config.broker.read(&mut source);
+        config.tenure.read(&mut source);
+        config.journal.read(&mut source);
+        config.listeners.read(&mut source);
+        config.openwire.read(&mut source);
+        config.http.read(&mut source);
+        config.log.read(&mut source);
+        let (mut faults, keys) = source.finish();
+        faults.extend(validate::faults(&config));
+        faults.sort_by_key(|fault| match &fault.origin {
+            Origin::File { line, .. } => *line,
+            Origin::Default | Origin::Flag(_) => usize::MAX,
+        });
+        if faults.is_empty() {
+            (Ok(config), keys)
+        } else {
+            (Err(ConfigError::Faults(faults)), keys)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+use std::path::Path;
+
+use super::*;
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    load_with(text, Vec::new())
+}
+
+fn load_with(text: &str, overrides: Vec<Override>) -> Result<Config, ConfigError> {
+    let mut source = Source::default();
+    source.add_file(Path::new("baton.toml"), text);
+    for given in overrides {
+        source.add_override(given);
+    }
+    Config::from_source(source).0
+}
+
+fn complaint(text: &str) -> String {
+    load(text)
+        .expect_err("the configuration is wrong")
+        .to_string()
+}
+
+#[test]
+fn nothing_given_means_the_defaults() {
+    assert_eq!(load("").expect("an empty file is fine"), Config::default());
+    assert_eq!(
+        load("[tenure]\n").expect("an empty section is fine"),
+        Config::default()
+    );
+}
+
+#[test]
+fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+    let file = "[broker]\nname = \"from-file\"\nmessage_memory = \"8mb\"\n";
+    let flag = Override::text("broker.name", "from-flag", "--name");
+    let config = load_with(file, vec![flag]).expect("valid");
+    assert_eq!(config.broker.name.value, "from-flag");
+    assert_eq!(config.broker.message_memory.value, Size::mib(8));
+    assert_eq!(config.tenure, Tenure::new());
+}
+
+#[test]
+fn a_set_flag_takes_toml_and_bare_words() {
+    for (assignment, key, value) in [
+        (
+            "tenure.lease=2s",
+            "tenure.lease",
+            Raw::Text("2s".to_owned()),
+        ),
+        (
+            "tenure.lease = \"2s\"",
+            "tenure.lease",
+            Raw::Text("2s".to_owned()),
+        ),
+        (
+            "journal.preallocate=false",
+            "journal.preallocate",
+            Raw::Boolean(false),
+        ),
+        ("tenure.lock_poll=20", "tenure.lock_poll", Raw::Integer(20)),
+    ] {
+        let given = Override::parse(assignment).expect("an assignment");
+        assert_eq!(
+            (given.key.as_str(), given.value),
+            (key, value),
+            "{assignment}"
+        );
+    }
+    assert_eq!(Override::parse("tenure.lease"), None);
+}
+
+#[test]
+fn all_faults_are_listed_with_line_key_value_and_advice() {
+    let text = r#"
+[broker]
+name = "two words"
+directroy = "/data"
+
+[tenure]
+lease = "ten"
+takeover = "never"
+
+[listeners]
+openwire = ["tcp://127.0.0.1:8161", "ssl://a:1"]
+
+[htpp]
+listen = "127.0.0.1:1"
+"#;
+    assert_eq!(
+        complaint(text),
+        "\
+the configuration has 6 faults:
+  baton.toml:3: `broker.name = \"two words\"`: use 1 to 64 letters, digits, dots, hyphens or underscores
+  baton.toml:4: `broker.directroy`: no such key; did you mean `directory`? [broker] has name, directory, prioritized_messages, message_memory, non_persistent_memory, producer_retention, expiry_interval
+  baton.toml:7: `tenure.lease = \"ten\"`: expected a time with a unit (ms, s, min, h, d), like \"10s\" or \"500ms\"; a plain number is milliseconds
+  baton.toml:8: `tenure.takeover = \"never\"`: expected \"lock\" or \"lock_or_lease\"
+  baton.toml:11: `listeners.openwire = [\"tcp://127.0.0.1:8161\", \"ssl://a:1\"]`: expected `tcp://host:port` without options, like \"tcp://127.0.0.1:61616\"
+  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, listeners, openwire, http, log"
+    );
+}
+
+#[test]
+fn a_rule_over_two_keys_names_both_places() {
+    assert_eq!(
+        complaint("[tenure]\nrenewal = \"1s\"\nlease = \"2s\"\n"),
+        "\
+the configuration has a fault:
+  baton.toml:2: `tenure.renewal = \"1s\"`: must be less than half of `tenure.lease` (\"2s\", baton.toml:3), so that one slow renewal does not end the tenure"
+    );
+    assert_eq!(
+        complaint("[openwire]\nmax_frame_size = \"100mb\"\n"),
+        "\
+the configuration has a fault:
+  baton.toml:2: `openwire.max_frame_size = \"100mb\"`: a message must fit in a journal segment: lower it, or raise `journal.segment_size` (64mb, default) above it by 4kb or more"
+    );
+}
+
+#[test]
+fn ports_must_differ_unless_the_system_chooses_them() {
+    let same = "[http]\nlisten = \"127.0.0.1:1\"\n[listeners]\nopenwire = \"tcp://0.0.0.0:1\"\n";
+    assert!(
+        complaint(same).contains("`http.listen` uses this port already"),
+        "{same}"
+    );
+    let free = "[http]\nlisten = \"127.0.0.1:0\"\n[listeners]\nopenwire = \"tcp://127.0.0.1:0\"\n";
+    load(free).expect("port 0 is a different port each time");
+}
+
+#[test]
+fn numbers_out_of_bounds_are_refused_with_the_bounds() {
+    for (text, bounds) in [
+        (
+            "[tenure]\nlease = 100\nrenewal = 20\n",
+            "must be from 200ms to 10min",
+        ),
+        (
+            "[tenure]\nclock_drift_permille = 501\n",
+            "must be from 0 to 500",
+        ),
+        (
+            "[journal]\nsegment_size = \"3gb\"\n",
+            "must be from 1mb to 2gb",
+        ),
+        (
+            "[openwire]\nmax_inactivity = 1\n",
+            "must be from 500ms to 1d",
+        ),
+        (
+            "[listeners]\npeers = \"tcp://0.0.0.0:61616\"\n",
+            "clients cannot connect to it",
+        ),
+    ] {
+        assert!(
+            complaint(text).contains(bounds),
+            "{text}: {}",
+            complaint(text)
+        );
+    }
+}
+
+#[test]
+fn broken_toml_names_every_broken_line() {
+    let text = complaint("[tenure]\nlease = \nrenewal = 1s\n");
+    assert!(text.contains("baton.toml:2: not valid TOML"), "{text}");
+    assert!(text.contains("baton.toml:3: not valid TOML"), "{text}");
+}
+
+#[test]
+fn keys_outside_of_a_section_are_pointed_at() {
+    let text = complaint("lease = \"2s\"\n");
+    assert!(
+        text.contains("baton.toml:1: `lease`: keys belong in a section"),
+        "{text}"
+    );
+}
+
+#[test]
+fn odd_types_are_refused_and_shown() {
+    for (text, shown) in [
+        ("[tenure]\nlease = 1.5\n", "`tenure.lease = 1.5`"),
+        ("[tenure]\nlease = -1\n", "`tenure.lease = -1`"),
+        (
+            "[tenure]\nlease = 99999999999999999999\n",
+            "`tenure.lease = 99999999999999999999`",
+        ),
+        (
+            "[tenure]\nlease = { s = 1 }\n",
+            "`tenure.lease = { s = 1 }`",
+        ),
+        (
+            "[broker]\nprioritized_messages = \"yes\"\n",
+            "expected true or false",
+        ),
+        ("[log]\nfilter = \"info,=x=\"\n", "write levels like"),
+    ] {
+        assert!(
+            complaint(text).contains(shown),
+            "{text}: {}",
+            complaint(text)
+        );
+    }
+}
+
+#[test]
+fn the_example_names_every_key_with_its_default() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/baton.toml");
+    let text = std::fs::read_to_string(path).expect("the example is there");
+    let mut source = Source::default();
+    source.add_file(Path::new("examples/baton.toml"), &text);
+    let given = source.given_keys();
+    let (config, mut keys) = Config::from_source(source);
+    let config = config.expect("the example is valid");
+
+    keys.sort();
+    // The name defaults to the host's, which no example can know: it stands there as a comment.
+    keys.retain(|key| key != "broker.name");
+    assert_eq!(given, keys);
+    assert!(
+        text.contains("\n# name = "),
+        "the name is shown as a comment"
+    );
+    assert_eq!(config, Config::default());
+}
