@@ -300,6 +300,7 @@ fn pass_message_id(reader: &mut Reader) -> Result<Option<NonZeroU32>, DecodeErro
     if code != MessageId::default().code() {
         return Err(MessageId::unexpected(code, reader));
     }
+    reader.spend(1)?;
     pass_string(reader)?; // text view
     reader.nested(pass::<Option<ProducerId>>)?;
     reader.skip(8)?; // producer sequence id
