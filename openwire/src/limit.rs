@@ -27,6 +27,9 @@ pub const MAX_ERROR_TEXT_BYTES: usize = 4_096;
 /// How many primitive values one map, list or stream body may hold, those nested in it included.
 pub const MAX_PRIMITIVES: usize = 1 << 20;
 
+/// The longest `WireFormatInfo` properties as a whole, in bytes.
+pub const MAX_WIRE_FORMAT_BYTES: usize = 65_536;
+
 /// How many properties a `WireFormatInfo` may carry.
 pub const MAX_WIRE_FORMAT_PROPERTIES: usize = 64;
 

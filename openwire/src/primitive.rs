@@ -12,8 +12,8 @@ use crate::version::{Dialect, Version};
 /// Java writes a string with the long form from this many UTF-16 code units on.
 const BIG_STRING_UNITS: usize = 8191;
 
-/// A map is decoded into memory reserved for at most this many entries; more are added as they come.
-const RESERVED_ENTRIES: usize = 64;
+/// Memory for at most this many values of a list is reserved ahead; more is added as they come.
+const RESERVED_VALUES: usize = 64;
 
 /// A value of one of the types that a message property can have.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -289,7 +289,7 @@ fn read_value(reader: &mut Reader) -> Result<Value, DecodeError> {
 fn read_list(reader: &mut Reader) -> Result<Vec<Value>, DecodeError> {
     let count = reader.length()?;
     reader.check_count(count)?;
-    let mut values = Vec::with_capacity(count.min(RESERVED_ENTRIES));
+    let mut values = Vec::with_capacity(count.min(RESERVED_VALUES));
     for _ in 0..count {
         values.push(read_value(reader)?);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::command::WireFormatInfo;
 use crate::error::{DecodeError, EncodeError};
-use crate::limit::{MAX_WIRE_FORMAT_PROPERTIES, MAX_WIRE_FORMAT_TEXT_BYTES};
+use crate::limit::{MAX_WIRE_FORMAT_BYTES, MAX_WIRE_FORMAT_PROPERTIES, MAX_WIRE_FORMAT_TEXT_BYTES};
 use crate::primitive::{PrimitiveMap, Value};
 use crate::string::WireString;
 use crate::version::{Dialect, Version};
@@ -95,6 +95,9 @@ pub enum WireFormatError {
     /// The properties cannot be decoded.
     #[error("the properties of the WireFormatInfo are damaged: {0}")]
     Decode(#[from] DecodeError),
+    /// More bytes of properties than any real peer sends.
+    #[error("the WireFormatInfo has properties of {0} bytes; 65536 is the limit")]
+    TooLong(usize),
     /// More properties than any real peer sends.
     #[error("the WireFormatInfo has {0} properties; 64 is the limit")]
     TooManyProperties(usize),
@@ -201,6 +204,9 @@ impl WireFormat {
         else {
             return Ok(format);
         };
+        if bytes.len() > MAX_WIRE_FORMAT_BYTES {
+            return Err(WireFormatError::TooLong(bytes.len()));
+        }
         let map = PrimitiveMap::decode(bytes)?;
         if map.len() > MAX_WIRE_FORMAT_PROPERTIES {
             return Err(WireFormatError::TooManyProperties(map.len()));
@@ -488,6 +494,13 @@ mod tests {
                 length: 513
             }
         );
+
+        let huge = WireFormatInfo {
+            marshalled_properties: Some(vec![0; 65_537].into()),
+            ..WireFormatInfo::default()
+        };
+        let error = WireFormat::from_info(&huge).unwrap_err();
+        assert_eq!(error, WireFormatError::TooLong(65_537));
 
         let foreign = WireFormatInfo {
             magic: *b"ActiveMX",

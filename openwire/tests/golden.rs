@@ -41,6 +41,85 @@ fn every_type_in_every_version_is_as_java_writes_it() {
 }
 
 #[test]
+fn a_field_that_a_version_lacks_takes_its_default() {
+    let pass = |command: Command, version: u8| {
+        let version = Version::new(version).expect("a version");
+        let mut out = BytesMut::new();
+        encode(&command, version, &mut out).expect("a type of all versions");
+        decode_exact(frame(&out), version).expect("as encoded")
+    };
+    let connection = || ConnectionInfo {
+        client_master: false,
+        ..ConnectionInfo::default()
+    };
+    let remove = || RemoveInfo {
+        last_delivered_sequence_id: 7,
+        ..RemoveInfo::default()
+    };
+    for (version, client_master) in [(1, true), (2, false)] {
+        let Command::ConnectionInfo(info) = pass(connection().into(), version) else {
+            panic!("another type")
+        };
+        assert_eq!(info.client_master, client_master, "version {version}");
+    }
+    for (version, sequence) in [(4, RemoveInfo::UNKNOWN), (5, 7)] {
+        let Command::RemoveInfo(info) = pass(remove().into(), version) else {
+            panic!("another type")
+        };
+        assert_eq!(
+            info.last_delivered_sequence_id, sequence,
+            "version {version}"
+        );
+    }
+    assert_eq!(RemoveInfo::UNKNOWN, -2);
+}
+
+#[test]
+fn a_type_that_a_version_lacks_is_refused_both_ways() {
+    let old = Version::OLDEST;
+    let mut out = BytesMut::new();
+    let error = encode(&ProducerAck::default().into(), old, &mut out).unwrap_err();
+    assert_eq!(
+        error.kind,
+        EncodeErrorKind::TypeNotInVersion {
+            code: 19,
+            version: old
+        }
+    );
+    encode(&ProducerAck::default().into(), Version::LATEST, &mut out).expect("a type of 12");
+    let error = decode(frame(&out), old).unwrap_err();
+    assert_eq!(
+        error.kind,
+        DecodeErrorKind::TypeNotInVersion {
+            code: 19,
+            version: old
+        }
+    );
+}
+
+#[test]
+fn an_error_names_type_field_place_and_what_was_found() {
+    // A ProducerInfo whose destination is a ConnectionId.
+    let wire = unhex("06000000010100016500");
+    let mut wire = wire.to_vec();
+    wire[8] = 120;
+    let error = decode(wire.into(), Version::LATEST).unwrap_err();
+    assert_eq!(
+        (error.type_name, error.field),
+        ("ProducerInfo", "destination")
+    );
+    assert_eq!(error.offset, 8);
+    let expected = "a destination (100 to 103)";
+    assert_eq!(
+        error.kind,
+        DecodeErrorKind::UnexpectedType {
+            expected,
+            found: 120
+        }
+    );
+}
+
+#[test]
 fn recorded_conversations_are_understood_to_the_last_byte() {
     let (mut frames, mut files) = (0, 0);
     for entry in std::fs::read_dir(path("captures")).expect("the folder of captures") {

@@ -209,10 +209,15 @@ fn slow_dispatch(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1500) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(1500)
+    })]
 
     #[test]
-    fn valid_frames_of_every_type_and_version_come_back_to_the_byte((version, frame) in any_frame()) {
+    fn valid_frames_of_every_type_and_version_come_back_to_the_byte(
+        (version, frame) in any_frame(),
+    ) {
         let command = decode_exact(frame.clone(), version);
         let command = command.unwrap_or_else(|e| panic!("{e}: {}", hex(&frame)));
         prop_assert_eq!(command.code(), frame[0]);
@@ -235,9 +240,11 @@ proptest! {
     #[test]
     fn dispatching_the_stored_bytes_equals_encoding_the_message_again(
         stored in any_message(Version::LATEST),
-        (consumer_id, destination, broker_sequence_id, redelivery_counter, first_in_group) in any_dispatch(),
+        dispatch in any_dispatch(),
         version in any_version(),
     ) {
+        let (consumer_id, destination, broker_sequence_id, redelivery_counter, first_in_group) =
+            dispatch;
         let dispatch = Dispatch {
             consumer_id: &consumer_id,
             destination: destination.as_ref(),

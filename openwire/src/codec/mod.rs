@@ -29,8 +29,8 @@ pub fn decode(frame: Bytes, dialect: impl Into<Dialect>) -> Result<Command, Deco
     read_command(&mut reader)
 }
 
-/// As [`decode`], but bytes behind the last field are an error. For tests and tools: a real peer may
-/// have them.
+/// As [`decode`], but bytes behind the last field are an error. For tests and tools: a real peer
+/// may have them.
 ///
 /// # Errors
 ///

@@ -18,7 +18,8 @@
 /// `since` and `until` are the versions that have the field on the wire; a version without it
 /// yields the default. With `id` in place of `struct` the derives are those that are given. Behind
 /// `@fields` only struct, defaults and field coding are made, for a hand-written
-/// [`Object`](super::Object); a block `local { .. }` behind the list then adds members that it fills.
+/// [`Object`](super::Object); a block `local { .. }` behind the list then adds members that it
+/// fills.
 macro_rules! data_type {
     (
         $(#[$struct_meta:meta])*
@@ -47,7 +48,10 @@ macro_rules! data_type {
                 code: u8,
                 reader: &mut $crate::codec::Reader,
             ) -> Result<Self, $crate::error::DecodeError> {
-                if code == $code { Self::read_fields(reader) } else { Err(Self::unexpected(code, reader)) }
+                if code != $code {
+                    return Err(Self::unexpected(code, reader));
+                }
+                Self::read_fields(reader)
             }
 
             fn code(&self) -> u8 {

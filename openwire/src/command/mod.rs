@@ -48,8 +48,14 @@ pub type ObjectArray<T> = Option<Vec<Option<T>>>;
 /// Declares the enum of all data types from the list of their codes.
 macro_rules! commands {
     (
-        header { $($header_code:literal since $header_since:literal $header:ident($($header_type:tt)+);)* }
-        bare { $($bare_code:literal since $bare_since:literal $bare:ident($($bare_type:tt)+);)* }
+        header {
+            $($header_code:literal since $header_since:literal
+                $header:ident($($header_type:tt)+);)*
+        }
+        bare {
+            $($bare_code:literal since $bare_since:literal
+                $bare:ident($($bare_type:tt)+);)*
+        }
     ) => {
         /// Any data type: what a frame holds, and what stands where a field may hold any object.
         #[derive(Clone, Debug, PartialEq)]
