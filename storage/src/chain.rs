@@ -3,11 +3,17 @@
 //! Names only come from fresh listings: on NFS a name that was asked for before it existed stays
 //! "missing" for half a minute.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::Disk;
+use crate::batch::{BATCH_MAGIC, BatchView, Found, find_batch};
+use crate::disk::{Disk, DiskFile, Open};
+use crate::error::{Damage, FollowError};
 use crate::position::{Epoch, Lsn, SegmentNumber};
+use crate::record::{Record, Seal};
+use crate::segment::{SEGMENT_HEADER_BYTES, check_header};
+use crate::state::Tenure;
 
 /// Where the segments are.
 pub const JOURNAL_DIRECTORY: &str = "journal";
@@ -177,3 +183,267 @@ fn list(disk: &dyn Disk, directory: &str) -> io::Result<Vec<String>> {
         other => other,
     }
 }
+
+/// Lists the segments alone: what a standby asks for at every look.
+pub(crate) fn list_segments(disk: &dyn Disk) -> Result<Vec<SegmentName>, FollowError> {
+    let mut segments =
+        segments(disk).map_err(|error| FollowError::io(Path::new(JOURNAL_DIRECTORY), error))?;
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+/// How closely a reader looks at bytes that are no batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Whatever is no valid batch is not there yet.
+    Quick,
+    /// A valid batch behind it proves damage.
+    Thorough,
+}
+
+/// What the first place of a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstBatch {
+    /// No valid batch (yet).
+    None,
+    /// A seal: the segment begins a tenure.
+    Seal { lsn: Lsn, seal: Seal },
+    /// Something else.
+    Other { first_lsn: Lsn },
+}
+
+/// Reads the first batch of a segment; None if the file is gone.
+pub(crate) fn first_batch(
+    disk: &dyn Disk,
+    name: SegmentName,
+    look: Look,
+) -> Result<Option<FirstBatch>, FollowError> {
+    let path = name.path();
+    let file = match disk.open(&path, Open::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(FollowError::io(&path, error)),
+    };
+    let read = |bytes| read_up_to(&*file, 0, bytes).map_err(|error| FollowError::io(&path, error));
+    let mut bytes = read(4096)?;
+    let header = check_header(bytes.get(..SEGMENT_HEADER_BYTES).unwrap_or(&[]), name);
+    let mut found = FirstBatch::None;
+    let body = bytes.get(SEGMENT_HEADER_BYTES..).unwrap_or(&[]);
+    if let Found::Incomplete(needed) = find_batch(body, name.epoch) {
+        bytes = read(SEGMENT_HEADER_BYTES + needed)?;
+    }
+    let body = bytes.get(SEGMENT_HEADER_BYTES..).unwrap_or(&[]);
+    if let Found::Batch(batch) = find_batch(body, name.epoch) {
+        found = describe_first(&batch, &path)?;
+    }
+    match (header, found) {
+        (Ok(()), FirstBatch::None) if look == Look::Thorough => {
+            let after = scan_for_batch(
+                &*file,
+                &path,
+                SEGMENT_HEADER_BYTES as u64,
+                name.epoch,
+                Lsn(0),
+            )?;
+            match after {
+                Some(_) => Err(damage(
+                    &path,
+                    SEGMENT_HEADER_BYTES as u64,
+                    "the segment's first batch",
+                )),
+                None => Ok(Some(found)),
+            }
+        }
+        (Err(malformed), FirstBatch::Seal { .. } | FirstBatch::Other { .. }) => {
+            Err(damage(&path, 0, malformed.0))
+        }
+        _ => Ok(Some(found)),
+    }
+}
+
+fn describe_first(batch: &BatchView<'_>, path: &Path) -> Result<FirstBatch, FollowError> {
+    let Some((_, record)) = batch.records().next() else {
+        return Ok(FirstBatch::None);
+    };
+    let decoded = record
+        .decode()
+        .map_err(|malformed| damage(path, SEGMENT_HEADER_BYTES as u64, malformed.0))?;
+    Ok(match decoded {
+        Record::Seal(seal) => FirstBatch::Seal {
+            lsn: record.lsn,
+            seal,
+        },
+        _ => FirstBatch::Other {
+            first_lsn: batch.first_lsn,
+        },
+    })
+}
+
+pub(crate) fn damage(path: &Path, offset: u64, what: &str) -> FollowError {
+    let reason = format!("{what} does not check out");
+    FollowError::Damaged(Damage {
+        path: path.display().to_string(),
+        offset,
+        reason,
+    })
+}
+
+/// Reads `bytes` bytes, or fewer if the file ends.
+pub(crate) fn read_up_to(file: &dyn DiskFile, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+    let length = file.length()?.saturating_sub(offset);
+    let bytes = usize::try_from(length).map_or(bytes, |length| length.min(bytes));
+    let mut buffer = vec![0; bytes];
+    let read = file.read_at(&mut buffer, offset)?;
+    buffer.truncate(read);
+    Ok(buffer)
+}
+
+/// One write is in flight at a time, and it is about this long: behind as many zeros there is
+/// nothing.
+const SCAN_BYTES: usize = 2 << 20;
+
+/// Looks behind `offset` for a valid batch of `epoch` that begins above `lsn`. Its predecessors
+/// were durable before it was written, so it proves that what is missing before it was damaged.
+pub(crate) fn scan_for_batch(
+    file: &dyn DiskFile,
+    path: &Path,
+    offset: u64,
+    epoch: Epoch,
+    lsn: Lsn,
+) -> Result<Option<u64>, FollowError> {
+    let read = |at, bytes| read_up_to(file, at, bytes).map_err(|e| FollowError::io(path, e));
+    let mut at = offset;
+    loop {
+        let window = read(at, SCAN_BYTES)?;
+        for start in magic_places(&window) {
+            let place = at + start as u64;
+            let mut found = find_batch(&window[start..], epoch);
+            let more;
+            if let Found::Incomplete(needed) = found {
+                more = read(place, needed)?;
+                found = find_batch(&more, epoch);
+            }
+            if let Found::Batch(batch) = found
+                && batch.first_lsn > lsn
+            {
+                return Ok(Some(place));
+            }
+        }
+        // The windows overlap by what could hide a magic number.
+        if window.len() < SCAN_BYTES || window.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        at += (window.len() - BATCH_MAGIC.len()) as u64;
+    }
+}
+
+fn magic_places(window: &[u8]) -> impl Iterator<Item = usize> + use<'_> {
+    window
+        .windows(BATCH_MAGIC.len())
+        .enumerate()
+        .filter_map(|(at, bytes)| {
+            (bytes[0] == BATCH_MAGIC[0] && *bytes == BATCH_MAGIC).then_some(at)
+        })
+}
+
+/// The tenures that follow one another up to the newest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chain {
+    /// Oldest first; each one's seal names the one before.
+    pub(crate) tenures: Vec<Tenure>,
+}
+
+impl Chain {
+    /// The tenure that sealed `epoch`.
+    pub(crate) fn successor(&self, epoch: Epoch) -> Option<Tenure> {
+        self.tenures
+            .iter()
+            .copied()
+            .find(|tenure| tenure.seal.previous_epoch == epoch)
+    }
+}
+
+/// Why there is no chain from a given epoch on.
+#[derive(Debug)]
+pub(crate) enum ChainError {
+    Follow(FollowError),
+    /// The newest tenure does not descend from the epoch, or segments between them are gone.
+    Detached {
+        newest: Epoch,
+    },
+}
+
+/// Finds the tenures above `base` that descend from it, newest durable seal first and then
+/// backwards. Epochs that nobody's seal names do not exist.
+pub(crate) fn chain_from(
+    disk: &dyn Disk,
+    segments: &[SegmentName],
+    base: Epoch,
+    known: &mut BTreeMap<SegmentName, Tenure>,
+    look: Look,
+) -> Result<Chain, ChainError> {
+    let mut firsts: BTreeMap<Epoch, SegmentName> = BTreeMap::new();
+    for name in segments.iter().filter(|name| name.epoch > base) {
+        firsts.entry(name.epoch).or_insert(*name);
+    }
+    let mut tenures = Vec::new();
+    let mut wanted: Option<Epoch> = None;
+    while let Some((&epoch, &name)) = firsts
+        .range(..=wanted.unwrap_or(Epoch(u64::MAX)))
+        .next_back()
+    {
+        firsts.remove(&epoch);
+        if wanted.is_some_and(|wanted| wanted != epoch) {
+            break;
+        }
+        let Some(tenure) = sealed_tenure(disk, name, known, look)? else {
+            if wanted.is_some() {
+                break;
+            }
+            continue;
+        };
+        tenures.push(tenure);
+        let previous = tenure.seal.previous_epoch;
+        if previous == base {
+            tenures.reverse();
+            return Ok(Chain { tenures });
+        }
+        wanted = Some(previous);
+    }
+    match tenures.first() {
+        None => Ok(Chain::default()),
+        Some(newest) => Err(ChainError::Detached {
+            newest: newest.epoch,
+        }),
+    }
+}
+
+/// The tenure that begins with the segment, if its seal is there.
+fn sealed_tenure(
+    disk: &dyn Disk,
+    name: SegmentName,
+    known: &mut BTreeMap<SegmentName, Tenure>,
+    look: Look,
+) -> Result<Option<Tenure>, ChainError> {
+    if let Some(tenure) = known.get(&name) {
+        return Ok(Some(*tenure));
+    }
+    match first_batch(disk, name, look).map_err(ChainError::Follow)? {
+        Some(FirstBatch::Seal { lsn, seal }) => {
+            let tenure = Tenure {
+                epoch: name.epoch,
+                segment: name.number,
+                lsn,
+                seal,
+            };
+            known.insert(name, tenure);
+            Ok(Some(tenure))
+        }
+        Some(FirstBatch::None) => Ok(None),
+        // Its first segments were removed, or are being removed.
+        Some(FirstBatch::Other { .. }) | None => Err(ChainError::Detached { newest: name.epoch }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

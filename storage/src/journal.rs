@@ -1,14 +1,33 @@
 //! Begins a tenure in the journal.
 
-use std::sync::Arc;
+mod keeper;
+mod pending;
+mod prepare;
+mod shared;
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tracing::info;
+
+pub(crate) use self::pending::{Appended, Class, Pending, Take};
+use self::prepare::create_segment;
+pub(crate) use self::shared::{Prepared, Shared};
+use crate::batch::Batch;
+use crate::chain::{CHECKPOINT_DIRECTORY, JOURNAL_DIRECTORY, SegmentName};
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{BeginError, Failure};
-use crate::position::Epoch;
+use crate::position::{Epoch, Lsn};
+use crate::record::{Frame, Record, Seal};
+use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES};
+use crate::state::Place;
 use crate::store::Store;
-use crate::tail::TakeoverPoint;
+use crate::tail::{LastBatch, TakeoverPoint};
 use crate::tenure::gate::Gate;
+use crate::watermark::Watermark;
+use crate::writer;
 
 /// How the active writes its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +64,177 @@ impl Journal {
         options: JournalOptions,
         callbacks: Callbacks,
     ) -> Result<Arc<Store>, BeginError> {
-        let _ = (disk, clock, gate, epoch, point, options, callbacks);
-        unimplemented!()
+        check_options(&options)?;
+        make_directories(&*disk)?;
+        if let Some(last) = &point.last_batch {
+            make_durable(&*disk, last)?;
+        }
+        if gate.is_fenced() {
+            return Err(BeginError::Fenced { epoch });
+        }
+        let name = SegmentName {
+            number: point.next_number,
+            epoch,
+        };
+        let sealed = seal(&*disk, &*clock, name, &point, &options)?;
+        let shared = Arc::new(Shared {
+            writer_signal: clock.signal(),
+            keeper_signal: clock.signal(),
+            pending: Pending::new(
+                epoch,
+                name.number,
+                sealed.end_offset,
+                sealed.lsn,
+                options.segment_bytes,
+                options.preallocate,
+            ),
+            watermark: Watermark::at(sealed.lsn),
+            disk,
+            clock,
+            gate,
+            epoch,
+            options,
+            state: point.state,
+            prepared: Default::default(),
+            readers: Default::default(),
+            on_released: Default::default(),
+            callbacks,
+            keeper_waits_for: AtomicU64::new(u64::MAX),
+            bytes_since_checkpoint: AtomicU64::new(0),
+            is_draining: AtomicBool::new(false),
+            is_writer_done: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+        });
+        info!(%epoch, previous = %point.previous_epoch, sealed_lsn = %point.sealed_lsn, "Sealed the former epoch.");
+        Ok(start(
+            shared,
+            Prepared {
+                number: name.number,
+                file: sealed.file,
+            },
+        ))
     }
 }
+
+fn start(shared: Arc<Shared>, first: Prepared) -> Arc<Store> {
+    let number = first.number;
+    let writing = Arc::clone(&shared);
+    let writer = shared.clock.spawn(
+        "journal",
+        Box::new(move || {
+            writing.guard(|| writer::run(&writing, first));
+            writing.is_writer_done.store(true, Ordering::Release);
+            writing.keeper_signal.notify();
+        }),
+    );
+    let keeping = Arc::clone(&shared);
+    let keeper = shared.clock.spawn(
+        "journal keeper",
+        Box::new(move || {
+            keeping.guard(|| keeper::run(&keeping, number));
+            // Whatever the tenure still held open goes with its threads.
+            let prepared = std::mem::take(&mut *keeping.prepared.lock());
+            let readers = std::mem::take(&mut *keeping.readers.lock());
+            drop((prepared, readers));
+        }),
+    );
+    Arc::new(Store::new(shared, vec![writer, keeper]))
+}
+
+fn check_options(options: &JournalOptions) -> Result<(), BeginError> {
+    let (bytes, min, max) = (options.segment_bytes, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    if (min..=max).contains(&bytes) {
+        Ok(())
+    } else {
+        Err(BeginError::SegmentBytes { bytes, min, max })
+    }
+}
+
+fn make_directories(disk: &dyn Disk) -> Result<(), BeginError> {
+    for directory in [JOURNAL_DIRECTORY, CHECKPOINT_DIRECTORY] {
+        let made = disk.create_directory(Path::new(directory));
+        made.map_err(|source| BeginError::Segment {
+            path: directory.to_owned(),
+            source,
+        })?;
+    }
+    disk.sync_directory(Path::new("."))
+        .map_err(|source| BeginError::Segment {
+            path: ".".to_owned(),
+            source,
+        })
+}
+
+/// Writes the same bytes once more and syncs: they may have been visible and not durable.
+fn make_durable(disk: &dyn Disk, last: &LastBatch) -> Result<(), BeginError> {
+    let path = last.segment.path();
+    let write = || {
+        let file = disk.open(&path, Open::Write)?;
+        file.write_all_at(&last.bytes, last.offset)?;
+        file.sync()?;
+        disk.sync_directory(Path::new(JOURNAL_DIRECTORY))
+    };
+    write().map_err(|source| BeginError::LastBatch {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+struct Sealed {
+    lsn: Lsn,
+    end_offset: u64,
+    file: Box<dyn DiskFile>,
+}
+
+/// Creates the tenure's first segment with the seal in it, durably, and applies the seal.
+fn seal(
+    disk: &dyn Disk,
+    clock: &dyn Clock,
+    name: SegmentName,
+    point: &TakeoverPoint,
+    options: &JournalOptions,
+) -> Result<Sealed, BeginError> {
+    let path = name.path().display().to_string();
+    let failed = |source| BeginError::Segment {
+        path: path.clone(),
+        source,
+    };
+    let created = create_segment(disk, name, options.segment_bytes).map_err(failed)?;
+    let Some(file) = created else {
+        return Err(BeginError::SegmentLocked { path });
+    };
+    let record = Record::Seal(Seal {
+        previous_epoch: point.previous_epoch,
+        sealed_lsn: point.sealed_lsn,
+        segment: point.segment,
+        end_offset: point.end_offset,
+        time_ms: clock.wall_ms(),
+    });
+    let first_lsn = Lsn(point.sealed_lsn.0 + 1);
+    let offset = SEGMENT_HEADER_BYTES as u64;
+    let mut batch = Batch::new(name.number, offset, first_lsn, name.epoch, Vec::new());
+    let (lsn, location) = batch.push(Frame::new(&record));
+    batch.close();
+    file.write_all_at(&batch.chunks()[0], offset)
+        .map_err(failed)?;
+    file.sync().map_err(failed)?;
+    disk.sync_directory(Path::new(JOURNAL_DIRECTORY))
+        .map_err(failed)?;
+    let place = Place {
+        lsn,
+        epoch: name.epoch,
+        location,
+    };
+    point
+        .state
+        .apply(place, &record)
+        .expect("a seal speaks of no backlog");
+    Ok(Sealed {
+        lsn,
+        end_offset: batch.end_offset(),
+        file,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,17 +5,25 @@
 //! reached through [`disk::Disk`] and [`clock::Clock`], which have real and simulated
 //! implementations.
 
+mod backlog;
+mod batch;
 pub mod chain;
+mod checkpoint;
 pub mod clock;
 pub mod disk;
 pub mod error;
 pub mod journal;
 pub mod member;
 pub mod position;
+mod record;
+mod recovery;
+mod segment;
 pub mod state;
 pub mod store;
 pub mod tail;
 pub mod tenure;
+mod watermark;
+mod writer;
 
 pub use member::{Event, Member, MemberOptions, MemberStatus};
 pub use position::{BacklogId, Entry, Epoch, Location, Lsn, Position, SegmentNumber};

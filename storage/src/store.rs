@@ -3,14 +3,29 @@
 //! Every operation appends one record and applies it to the state under the lock of the backlogs it
 //! touches; none waits for the disk. What it answers holds once [`Store::released`] has reached the
 //! returned [`Lsn`].
+//!
+//! No mutex is held across a call of the disk or the clock: the time is asked before locks are
+//! taken, and the journal's thread is woken after they are let go.
 
-use std::io;
-use std::ops::ControlFlow;
+mod producers;
+mod read;
+mod transactions;
+
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
-use crate::position::{BacklogId, Entry, Epoch, Location, Lsn, Position};
+pub use crate::backlog::Backlog;
+use crate::clock::Joiner;
+use crate::journal::{Appended, Class, Shared};
+use crate::position::{BacklogId, Epoch, Location, Lsn, Position};
+use crate::record::{
+    Acknowledge, CreateBacklog, DescribeBacklog, Frame, Message, ProducerNote, Record,
+    RemoveBacklog, ReserveDispatch,
+};
+use crate::state::{Locked, Place};
 
 /// Why nothing was appended. The state is unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -84,86 +99,30 @@ pub enum Enqueued {
     },
 }
 
-/// The pending persistent messages of one queue or one durable subscription.
-pub struct Backlog {
-    id: BacklogId,
-}
-
-impl Backlog {
-    /// Its number, never used twice.
-    #[must_use]
-    pub fn id(&self) -> BacklogId {
-        self.id
-    }
-
-    /// What the broker wrote about it: which queue or subscription it is.
-    #[must_use]
-    pub fn descriptor(&self) -> Bytes {
-        unimplemented!()
-    }
-
-    /// Pending messages, the ones not yet released included.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        unimplemented!()
-    }
-
-    /// True when nothing is pending.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Bytes of all pending records.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        unimplemented!()
-    }
-
-    /// The entry at a position.
-    #[must_use]
-    pub fn entry(&self, position: Position) -> Option<Entry> {
-        let _ = position;
-        unimplemented!()
-    }
-
-    /// Visits entries from `from` on in dispatch order under the backlog's lock, until `visit`
-    /// breaks. Keep `visit` short and take no other lock in it.
-    pub fn scan(&self, from: Position, visit: &mut dyn FnMut(Position, &Entry) -> ControlFlow<()>) {
-        let _ = (from, visit);
-        unimplemented!()
-    }
-
-    /// Sequences below this may have been dispatched by an earlier tenure: flag them as redelivered.
-    #[must_use]
-    pub fn redelivered_below(&self) -> u64 {
-        unimplemented!()
-    }
-
-    /// Sequences below this are reserved for dispatch ([`Store::reserve_dispatch`]); with the LSN
-    /// that must be released first.
-    #[must_use]
-    pub fn reserved_below(&self) -> (u64, Lsn) {
-        unimplemented!()
-    }
-}
-
 /// The journal and the state of the active broker.
 pub struct Store {
-    epoch: Epoch,
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<Box<dyn Joiner>>>,
 }
 
 impl Store {
+    pub(crate) fn new(shared: Arc<Shared>, threads: Vec<Box<dyn Joiner>>) -> Store {
+        Store {
+            shared,
+            threads: Mutex::new(threads),
+        }
+    }
+
     /// The tenure's number.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        self.shared.epoch
     }
 
     /// All backlogs, for building the broker's destinations at activation.
     #[must_use]
     pub fn backlogs(&self) -> Vec<Arc<Backlog>> {
-        unimplemented!()
+        self.shared.state.backlogs()
     }
 
     /// Creates a backlog.
@@ -171,8 +130,25 @@ impl Store {
     /// # Errors
     /// [`AppendError`]
     pub fn create_backlog(&self, descriptor: Bytes) -> Result<(Arc<Backlog>, Lsn), AppendError> {
-        let _ = descriptor;
-        unimplemented!()
+        let with_id = |id| {
+            Record::CreateBacklog(CreateBacklog {
+                id,
+                descriptor: &descriptor,
+            })
+        };
+        let (appended, backlog) =
+            self.shared
+                .state
+                .with_locks(&with_id(BacklogId(0)), |locked| {
+                    let last_id = locked.directory().map_or(0, |directory| directory.last_id);
+                    let id = BacklogId(last_id + 1);
+                    let appended = self.append(locked, &with_id(id), Class::Control)?;
+                    let made = locked
+                        .directory()
+                        .and_then(|all| all.backlogs.get(&id).cloned());
+                    Ok((appended, made.expect("it was just created")))
+                })?;
+        Ok((backlog, self.wake(appended)))
     }
 
     /// Replaces a backlog's descriptor (a subscription got another selector).
@@ -184,8 +160,12 @@ impl Store {
         backlog: &Backlog,
         descriptor: Bytes,
     ) -> Result<Lsn, AppendError> {
-        let _ = (backlog, descriptor);
-        unimplemented!()
+        let id = backlog.id();
+        let record = Record::DescribeBacklog(DescribeBacklog {
+            id,
+            descriptor: &descriptor,
+        });
+        self.append_unless_removed(backlog, &record)
     }
 
     /// Removes a backlog with all that is pending in it.
@@ -193,12 +173,19 @@ impl Store {
     /// # Errors
     /// [`AppendError`]
     pub fn remove_backlog(&self, backlog: &Backlog) -> Result<Lsn, AppendError> {
-        let _ = backlog;
-        unimplemented!()
+        let record = Record::RemoveBacklog(RemoveBacklog { id: backlog.id() });
+        let appended =
+            self.shared
+                .state
+                .with_locks(&record, |locked| match locked.backlog(backlog.id()) {
+                    Some(_) => self.append(locked, &record, Class::Control).map(Some),
+                    None => Ok(None),
+                })?;
+        Ok(self.wake_or_present(appended))
     }
 
     /// Appends a message for one or several backlogs. Without targets only the producer's sequence
-    /// is recorded.
+    /// is recorded. A target that was removed meanwhile gets a position that holds nothing.
     ///
     /// # Errors
     /// [`AppendError`]
@@ -207,45 +194,52 @@ impl Store {
         targets: &[Arc<Backlog>],
         message: NewMessage<'_>,
     ) -> Result<Enqueued, AppendError> {
-        let _ = (targets, message);
-        unimplemented!()
-    }
-
-    /// Appends a message that becomes visible with its transaction's commit.
-    ///
-    /// # Errors
-    /// [`AppendError`]
-    pub fn enqueue_in_transaction(
-        &self,
-        transaction: &[u8],
-        targets: &[Arc<Backlog>],
-        message: NewMessage<'_>,
-    ) -> Result<Lsn, AppendError> {
-        let _ = (transaction, targets, message);
-        unimplemented!()
-    }
-
-    /// Commits a transaction: its messages become visible and `acknowledged` goes, all in one
-    /// record. A transaction without messages need not be known.
-    ///
-    /// # Errors
-    /// [`AppendError`]
-    pub fn commit(
-        &self,
-        transaction: &[u8],
-        acknowledged: &[(Arc<Backlog>, Vec<Position>)],
-    ) -> Result<Lsn, AppendError> {
-        let _ = (transaction, acknowledged);
-        unimplemented!()
-    }
-
-    /// Drops a transaction's messages. None when it has none: nothing to write.
-    ///
-    /// # Errors
-    /// [`AppendError`]
-    pub fn roll_back(&self, transaction: &[u8]) -> Result<Option<Lsn>, AppendError> {
-        let _ = transaction;
-        unimplemented!()
+        let time_ms = self.shared.clock.wall_ms();
+        let mut sorted: Vec<&Backlog> = targets.iter().map(|target| &**target).collect();
+        sorted.sort_unstable_by_key(|target| target.id());
+        sorted.dedup_by_key(|target| target.id());
+        loop {
+            let ids = sorted.iter().map(|target| target.id()).collect();
+            let record = Record::Message(new_message(&message, time_ms, ids, &[]));
+            let frame = frame(&record);
+            let producer = message.producer.map(|producer| producer.producer);
+            let mut locked = self.shared.state.lock(sorted.iter().copied(), producer);
+            if is_duplicate(&message, |id| locked.producer_sequence(id)) {
+                return Ok(Enqueued::Duplicate {
+                    lsn: self.appended(),
+                });
+            }
+            let is_there = |target: &&Backlog| locked.backlog(target.id()).is_some();
+            if !sorted.iter().all(is_there) {
+                let still_there: Vec<&Backlog> = sorted.iter().copied().filter(is_there).collect();
+                drop(locked);
+                sorted = still_there;
+                continue;
+            }
+            let class = if targets.is_empty() {
+                Class::Control
+            } else {
+                Class::Message
+            };
+            let appended = self.shared.pending.append(frame, class)?;
+            let given = self.apply(&mut locked, appended, &record);
+            drop(locked);
+            let nowhere = Position::new(0, 0);
+            let place_in = |target: &Arc<Backlog>| {
+                let index = sorted.binary_search_by_key(&target.id(), |sorted| sorted.id());
+                index
+                    .ok()
+                    .and_then(|index| given.get(index).copied())
+                    .unwrap_or(nowhere)
+            };
+            let positions = targets.iter().map(place_in).collect();
+            let lsn = self.wake(appended);
+            return Ok(Enqueued::Appended {
+                lsn,
+                location: appended.location,
+                positions,
+            });
+        }
     }
 
     /// Removes consumed (or expired, or discarded) messages; positions that are gone are ignored.
@@ -257,8 +251,14 @@ impl Store {
         backlog: &Backlog,
         positions: &[Position],
     ) -> Result<Lsn, AppendError> {
-        let _ = (backlog, positions);
-        unimplemented!()
+        let mut locked = self.shared.state.lock(std::iter::once(backlog), None);
+        let record = match acknowledged(&locked, backlog.id(), positions) {
+            Some(acknowledge) => Record::Acknowledge(acknowledge),
+            None => return Ok(self.appended()),
+        };
+        let appended = self.append(&mut locked, &record, Class::Control)?;
+        drop(locked);
+        Ok(self.wake(appended))
     }
 
     /// Declares that sequences below `below` may be dispatched from now on.
@@ -266,90 +266,190 @@ impl Store {
     /// # Errors
     /// [`AppendError`]
     pub fn reserve_dispatch(&self, backlog: &Backlog, below: u64) -> Result<Lsn, AppendError> {
-        let _ = (backlog, below);
-        unimplemented!()
-    }
-
-    /// The highest sequence seen of a producer.
-    #[must_use]
-    pub fn producer_sequence(&self, producer: &[u8]) -> Option<u64> {
-        let _ = producer;
-        unimplemented!()
-    }
-
-    /// Forgets producers that were closed cleanly.
-    ///
-    /// # Errors
-    /// [`AppendError`]
-    pub fn forget_producers(&self, producers: &[Bytes]) -> Result<Lsn, AppendError> {
-        let _ = producers;
-        unimplemented!()
-    }
-
-    /// Forgets producers that sent nothing since `before_ms` (milliseconds since 1970), except those that `is_in_use`.
-    ///
-    /// # Errors
-    /// [`AppendError`]
-    pub fn forget_idle_producers(
-        &self,
-        before_ms: u64,
-        is_in_use: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<usize, AppendError> {
-        let _ = (before_ms, is_in_use);
-        unimplemented!()
-    }
-
-    /// Reads a message's body back, checking its CRC. Blocks: call it where blocking is fine.
-    /// It also finds records that are still waiting to be written.
-    ///
-    /// # Errors
-    /// As the operating system says, or `InvalidData` naming segment and offset.
-    pub fn read(&self, location: Location) -> io::Result<Bytes> {
-        let _ = location;
-        unimplemented!()
+        let (reserved, by) = backlog.reserved_below();
+        if below <= reserved {
+            return Ok(by);
+        }
+        let record = Record::ReserveDispatch(ReserveDispatch {
+            id: backlog.id(),
+            below,
+        });
+        self.append_unless_removed(backlog, &record)
     }
 
     /// The highest LSN that is synced and was so while the lease was valid: everything at or below
     /// may be acknowledged and dispatched.
     #[must_use]
     pub fn released(&self) -> Lsn {
-        unimplemented!()
+        self.shared.watermark.released()
     }
 
     /// True while acknowledging is allowed. Ask again right before bytes that acknowledge go out.
     #[must_use]
     pub fn may_acknowledge(&self) -> bool {
-        unimplemented!()
+        self.shared.gate.is_open()
     }
 
     /// Calls `callback` from the journal's thread whenever [`Store::released`] has grown. Keep it
     /// short.
     pub fn on_released(&self, callback: Box<dyn Fn(Lsn) + Send + Sync>) {
-        let _ = callback;
-        unimplemented!()
+        self.shared.on_released.lock().push(Arc::from(callback));
     }
 
     /// The LSN of the last record appended.
     #[must_use]
     pub fn appended(&self) -> Lsn {
-        unimplemented!()
+        self.shared.pending.appended()
+    }
+
+    /// The LSN of the last record that is synced, released or not.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.shared.watermark.durable()
+    }
+
+    /// The LSN of the last record that was handed to the file.
+    #[must_use]
+    pub fn written(&self) -> Lsn {
+        self.shared.watermark.written()
     }
 
     /// Bytes appended and not yet written: hold producers back while this is large.
     #[must_use]
     pub fn unwritten_bytes(&self) -> usize {
-        unimplemented!()
+        self.shared.pending.unwritten_bytes()
     }
 
     /// Ends the tenure by plan: refuses appends, writes and releases what was appended, writes a
     /// last checkpoint if that is quick, stops the threads and closes the descriptors. Blocks.
     pub fn shut_down(&self) {
-        unimplemented!()
+        self.shared.is_draining.store(true, Ordering::Release);
+        self.shared.end();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            // A panic was told by the thread itself.
+            let _ = thread.join();
+        }
     }
 
     /// Ends the tenure by force: refuses appends, releases nothing any more. The threads end as
     /// soon as they come back from storage. Never blocks.
     pub fn abandon(&self) {
-        unimplemented!()
+        self.shared.gate.fence();
+        self.shared.end();
     }
+
+    /// Appends and applies a record, all that it touches being locked.
+    fn append(
+        &self,
+        locked: &mut Locked<'_>,
+        record: &Record<'_>,
+        class: Class,
+    ) -> Result<Appended, AppendError> {
+        let appended = self.shared.pending.append(frame(record), class)?;
+        self.apply(locked, appended, record);
+        Ok(appended)
+    }
+
+    fn apply(
+        &self,
+        locked: &mut Locked<'_>,
+        appended: Appended,
+        record: &Record<'_>,
+    ) -> Vec<Position> {
+        let place = Place {
+            lsn: appended.lsn,
+            epoch: self.shared.epoch,
+            location: appended.location,
+        };
+        locked
+            .apply(place, record)
+            .expect("what it speaks of was checked under the locks")
+    }
+
+    fn append_unless_removed(
+        &self,
+        backlog: &Backlog,
+        record: &Record<'_>,
+    ) -> Result<Lsn, AppendError> {
+        let mut locked = self.shared.state.lock(std::iter::once(backlog), None);
+        if locked.backlog(backlog.id()).is_none() {
+            return Ok(self.appended());
+        }
+        let appended = self.append(&mut locked, record, Class::Control)?;
+        drop(locked);
+        Ok(self.wake(appended))
+    }
+
+    /// Wakes the journal's thread if it sleeps. No lock may be held.
+    fn wake(&self, appended: Appended) -> Lsn {
+        if appended.must_wake {
+            self.shared.writer_signal.notify();
+        }
+        appended.lsn
+    }
+
+    fn wake_or_present(&self, appended: Option<Appended>) -> Lsn {
+        match appended {
+            Some(appended) => self.wake(appended),
+            None => self.appended(),
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if !self.threads.lock().is_empty() {
+            self.abandon();
+        }
+    }
+}
+
+/// The record on its way; a large body is copied here, before any lock is taken.
+fn frame<'a>(record: &Record<'a>) -> Frame<'a> {
+    let mut frame = Frame::new(record);
+    // What is too large will be refused: no need to copy it.
+    if frame.is_large() && frame.bytes() <= u64::from(crate::record::RECORD_BYTES_MAX) {
+        frame.own_body();
+    }
+    frame
+}
+
+fn new_message<'a>(
+    message: &NewMessage<'a>,
+    time_ms: u64,
+    targets: Vec<BacklogId>,
+    transaction: &'a [u8],
+) -> Message<'a> {
+    let producer = message.producer.map(|producer| ProducerNote {
+        id: producer.producer,
+        sequence: producer.sequence,
+    });
+    Message {
+        expiration_ms: message.expiration_ms,
+        time_ms,
+        order: message.order.min(9),
+        producer,
+        transaction,
+        targets,
+        body: message.body,
+    }
+}
+
+fn is_duplicate(message: &NewMessage<'_>, known: impl FnOnce(&[u8]) -> Option<u64>) -> bool {
+    let Some(producer) = message
+        .producer
+        .filter(|producer| producer.suppress_duplicate)
+    else {
+        return false;
+    };
+    known(producer.producer).is_some_and(|highest| producer.sequence <= highest)
+}
+
+/// What of `positions` is still pending; None: nothing.
+fn acknowledged(locked: &Locked<'_>, id: BacklogId, positions: &[Position]) -> Option<Acknowledge> {
+    let contents = locked.backlog(id)?;
+    let is_pending = |position: &Position| contents.entries.get(*position).is_some();
+    let positions: Vec<_> = positions.iter().copied().filter(is_pending).collect();
+    (!positions.is_empty()).then_some(Acknowledge { id, positions })
 }

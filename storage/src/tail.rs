@@ -1,13 +1,28 @@
 //! Following a journal that somebody else writes: the warm standby's reader.
+//!
+//! Every look opens its files anew and read-only and takes names from a fresh listing, because
+//! caches of the NFS client answer everything else with the past. What is not a valid batch is not
+//! there yet; only what can never become one is damage.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::chain::SegmentName;
-use crate::disk::Disk;
+use tracing::{info, warn};
+
+use self::read::{Stop, Tail};
+use crate::chain::{
+    Chain, ChainError, FirstBatch, Look, SegmentName, chain_from, damage, first_batch,
+    list_segments, read_up_to,
+};
+use crate::disk::{Disk, Open};
 use crate::error::FollowError;
 use crate::position::{Epoch, Lsn, SegmentNumber};
-use crate::state::State;
+use crate::recovery::find_beginning;
+use crate::segment::SEGMENT_HEADER_BYTES;
+use crate::state::{State, Tenure};
+
+mod read;
 
 /// What one look at the journal brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,10 +66,46 @@ pub struct TakeoverPoint {
     pub next_number: SegmentNumber,
 }
 
+/// The place up to which the journal was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) segment: SegmentName,
+    pub(crate) offset: u64,
+    pub(crate) next_lsn: Lsn,
+}
+
+impl Cursor {
+    fn at_start_of(segment: SegmentName, next_lsn: Lsn) -> Cursor {
+        Cursor {
+            segment,
+            offset: SEGMENT_HEADER_BYTES as u64,
+            next_lsn,
+        }
+    }
+
+    fn lsn(&self) -> Lsn {
+        Lsn(self.next_lsn.0 - 1)
+    }
+}
+
+/// Bytes that one look applies at most, so that whoever looks can do other things in between.
+const LOOK_BYTES: u64 = 16 << 20;
+/// A standby that has to begin again so often without getting anywhere says what is missing.
+const RESTARTS_MAX: u32 = 3;
+
 /// Reads what the active writes and applies it.
 pub struct Follower {
     disk: Arc<dyn Disk>,
     state: Arc<State>,
+    /// None: nothing was ever read.
+    cursor: Option<Cursor>,
+    last_batch: Option<LastBatch>,
+    /// Seals that were read; they never change.
+    known: BTreeMap<SegmentName, Tenure>,
+    /// Restarts since the last record was applied.
+    restarts: u32,
+    /// Looks in a row that found the same invalid bytes at the end.
+    invalid_looks: u32,
 }
 
 impl Follower {
@@ -63,8 +114,17 @@ impl Follower {
     /// # Errors
     /// [`FollowError`]
     pub fn open(disk: Arc<dyn Disk>) -> Result<Follower, FollowError> {
-        let _ = disk;
-        unimplemented!()
+        let mut known = BTreeMap::new();
+        let beginning = find_beginning(&*disk, &mut known)?;
+        Ok(Follower {
+            disk,
+            state: beginning.state,
+            cursor: beginning.cursor,
+            last_batch: None,
+            known,
+            restarts: 0,
+            invalid_looks: 0,
+        })
     }
 
     /// The fold of what was applied. It is another one after a restart from a checkpoint.
@@ -76,13 +136,13 @@ impl Follower {
     /// The last LSN applied.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
-        unimplemented!()
+        self.cursor.as_ref().map_or(Lsn(0), Cursor::lsn)
     }
 
     /// The epoch whose records are being read; 0 in a new journal.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        unimplemented!()
+        self.cursor.map_or(Epoch(0), |cursor| cursor.segment.epoch)
     }
 
     /// The segments that the active of [`Follower::epoch`] may be writing or about to write, by a
@@ -91,8 +151,15 @@ impl Follower {
     /// # Errors
     /// [`FollowError::Io`]
     pub fn tail_segments(&self) -> Result<Vec<PathBuf>, FollowError> {
-        let _ = &self.disk;
-        unimplemented!()
+        let Some(cursor) = self.cursor else {
+            return Ok(Vec::new());
+        };
+        let (epoch, number) = (cursor.segment.epoch, cursor.segment.number);
+        let segments = list_segments(&*self.disk)?;
+        let tail = segments
+            .iter()
+            .filter(|name| name.epoch == epoch && name.number >= number);
+        Ok(tail.map(|name| name.path()).collect())
     }
 
     /// Applies what came since the last look, up to some MiB.
@@ -100,15 +167,226 @@ impl Follower {
     /// # Errors
     /// [`FollowError`]; after a transient one just poll again.
     pub fn poll(&mut self) -> Result<Progress, FollowError> {
-        unimplemented!()
+        // Looking closely costs reads: rarely, and only while something invalid stays there.
+        let look = if self.invalid_looks >= 16 && self.invalid_looks.is_power_of_two() {
+            Look::Thorough
+        } else {
+            Look::Quick
+        };
+        match self.advance(LOOK_BYTES, look) {
+            Ok(progress) => Ok(progress),
+            Err(Stop::Follow(error)) => Err(error),
+            Err(Stop::Restart(reason)) => {
+                self.restart(&reason)?;
+                Ok(Progress {
+                    lsn: self.lsn(),
+                    ..Progress::default()
+                })
+            }
+        }
     }
 
     /// Reads to the end through fresh descriptors, once nobody else can acknowledge any more.
+    /// `epoch` is the one that will begin there.
     ///
     /// # Errors
     /// [`FollowError`]
-    pub fn finish(self, epoch: Epoch) -> Result<TakeoverPoint, FollowError> {
-        let _ = epoch;
-        unimplemented!()
+    pub fn finish(mut self, epoch: Epoch) -> Result<TakeoverPoint, FollowError> {
+        if !self.is_last_batch_there()? {
+            self.restart("the last batch that was read is no longer there")?;
+        }
+        loop {
+            match self.advance(u64::MAX, Look::Thorough) {
+                Ok(progress) if progress.is_at_end => break,
+                Ok(_) => {}
+                Err(Stop::Follow(error)) => return Err(error),
+                Err(Stop::Restart(reason)) => self.restart(&reason)?,
+            }
+        }
+        let segments = list_segments(&*self.disk)?;
+        let last_used = segments.iter().map(|name| name.number.0).max().unwrap_or(0);
+        let cursor = self.cursor;
+        let number = cursor.map_or(SegmentNumber(0), |cursor| cursor.segment.number);
+        info!(lsn = %self.lsn(), previous = %self.epoch(), %epoch, "Read the journal to its end.");
+        Ok(TakeoverPoint {
+            previous_epoch: self.epoch(),
+            sealed_lsn: self.lsn(),
+            segment: number,
+            end_offset: cursor.map_or(0, |cursor| cursor.offset),
+            last_batch: self.last_batch,
+            next_number: SegmentNumber(last_used.max(number.0) + 1),
+            state: self.state,
+        })
     }
+
+    /// Begins again with the newest checkpoint.
+    fn restart(&mut self, reason: &str) -> Result<(), FollowError> {
+        warn!(lsn = %self.lsn(), %reason, "Begins again with the newest checkpoint.");
+        let restarts = self.restarts + 1;
+        if restarts > RESTARTS_MAX {
+            return Err(FollowError::NoStart {
+                first_epoch: self.epoch(),
+                reason: reason.into(),
+            });
+        }
+        *self = Follower {
+            restarts,
+            ..Follower::open(Arc::clone(&self.disk))?
+        };
+        Ok(())
+    }
+
+    /// False when the batch read last was lost with the host that showed it.
+    fn is_last_batch_there(&self) -> Result<bool, FollowError> {
+        let Some(last) = &self.last_batch else {
+            return Ok(true);
+        };
+        let path = last.segment.path();
+        let read = self
+            .disk
+            .open(&path, Open::Read)
+            .and_then(|file| read_up_to(&*file, last.offset, last.bytes.len()));
+        match read {
+            Ok(bytes) => Ok(bytes == last.bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(FollowError::io(&path, error)),
+        }
+    }
+
+    fn advance(&mut self, budget: u64, look: Look) -> Result<Progress, Stop> {
+        let segments = list_segments(&*self.disk)?;
+        let chain = match chain_from(&*self.disk, &segments, self.epoch(), &mut self.known, look) {
+            Ok(chain) => chain,
+            Err(ChainError::Follow(error)) => return Err(error.into()),
+            Err(ChainError::Detached { newest }) => {
+                let epoch = self.epoch();
+                return Err(Stop::Restart(format!(
+                    "epoch {newest} does not follow epoch {epoch}"
+                )));
+            }
+        };
+        if self.cursor.is_none() {
+            self.cursor = chain.successor(Epoch(0)).map(start_of);
+        }
+        let mut applied_bytes = 0;
+        while let Some(cursor) = self.cursor {
+            applied_bytes += self.read_segment(cursor, &chain, budget - applied_bytes, look)?;
+            let is_at_end = applied_bytes < budget && !self.go_on(&segments, &chain, look)?;
+            if is_at_end || applied_bytes >= budget {
+                let behind_bytes = if is_at_end {
+                    0
+                } else {
+                    self.bytes_ahead(&segments)
+                };
+                return Ok(Progress {
+                    lsn: self.lsn(),
+                    applied_bytes,
+                    behind_bytes,
+                    is_at_end,
+                });
+            }
+        }
+        Ok(Progress {
+            is_at_end: true,
+            ..Progress::default()
+        })
+    }
+
+    /// Applies what the cursor's segment has; answers the bytes.
+    fn read_segment(
+        &mut self,
+        cursor: Cursor,
+        chain: &Chain,
+        budget: u64,
+        look: Look,
+    ) -> Result<u64, Stop> {
+        let bound = chain
+            .successor(cursor.segment.epoch)
+            .map(|successor| successor.seal);
+        let mut tail = Tail::open(&*self.disk, &self.state, cursor, bound)?;
+        let is_read = tail.read(budget, look);
+        let (cursor, last_batch) = (tail.cursor, tail.last_batch.take());
+        self.invalid_looks = if tail.is_invalid {
+            self.invalid_looks + 1
+        } else {
+            0
+        };
+        let applied = cursor.offset - self.cursor.map_or(cursor.offset, |old| old.offset);
+        self.cursor = Some(cursor);
+        if last_batch.is_some() {
+            self.last_batch = last_batch;
+            self.restarts = 0;
+        }
+        is_read?;
+        Ok(applied)
+    }
+
+    /// Moves the cursor to the segment in which the journal goes on, if there is one.
+    fn go_on(&mut self, segments: &[SegmentName], chain: &Chain, look: Look) -> Result<bool, Stop> {
+        let Some(cursor) = self.cursor else {
+            return Ok(false);
+        };
+        let path = cursor.segment.path();
+        let successor = chain.successor(cursor.segment.epoch);
+        if let Some(successor) = successor
+            && successor.seal.sealed_lsn == cursor.lsn()
+        {
+            self.cursor = Some(Cursor::at_start_of(
+                SegmentName {
+                    number: successor.segment,
+                    epoch: successor.epoch,
+                },
+                cursor.next_lsn,
+            ));
+            return Ok(true);
+        }
+        let next = SegmentName {
+            number: SegmentNumber(cursor.segment.number.0 + 1),
+            epoch: cursor.segment.epoch,
+        };
+        let first = match segments.contains(&next) {
+            true => first_batch(&*self.disk, next, look)?.unwrap_or(FirstBatch::None),
+            false => FirstBatch::None,
+        };
+        match first {
+            FirstBatch::Other { first_lsn } if first_lsn == cursor.next_lsn => {
+                self.cursor = Some(Cursor::at_start_of(next, cursor.next_lsn));
+                Ok(true)
+            }
+            FirstBatch::None if successor.is_none() => Ok(false),
+            _ => {
+                // The active may have written the rest of this segment since it was read.
+                let before = cursor;
+                self.read_segment(cursor, chain, u64::MAX, look)?;
+                if self.cursor == Some(before) {
+                    return Err(damage(&path, before.offset, "the batch expected there").into());
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// At most; segments are as long as they can become.
+    fn bytes_ahead(&self, segments: &[SegmentName]) -> u64 {
+        let Some(cursor) = self.cursor else { return 0 };
+        let length = |name: SegmentName| {
+            self.disk
+                .open(&name.path(), Open::Read)
+                .and_then(|file| file.length())
+                .unwrap_or(0)
+        };
+        let rest = length(cursor.segment).saturating_sub(cursor.offset);
+        let later = segments.iter().filter(|name| {
+            name.number > cursor.segment.number && name.epoch >= cursor.segment.epoch
+        });
+        rest + later.map(|name| length(*name)).sum::<u64>()
+    }
+}
+
+fn start_of(tenure: Tenure) -> Cursor {
+    let segment = SegmentName {
+        number: tenure.segment,
+        epoch: tenure.epoch,
+    };
+    Cursor::at_start_of(segment, tenure.lsn)
 }

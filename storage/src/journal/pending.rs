@@ -1,0 +1,295 @@
+//! What is appended and not yet written.
+//!
+//! One short lock gives each record its LSN and its place. A batch's header is reserved at its
+//! beginning, so that places are known before anything is written.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::batch::{BATCH_BYTES, BATCH_HEADER_BYTES, Batch, SharedBatch};
+use crate::checkpoint::ReplayStart;
+use crate::position::{Epoch, Location, Lsn, SegmentNumber};
+use crate::record::{Frame, RECORD_BYTES_MAX};
+use crate::segment::SEGMENT_HEADER_BYTES;
+use crate::store::AppendError;
+
+/// Whether a record makes the journal fuller or lets it get emptier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Refused while the directory is full.
+    Message,
+    /// Accepted always: it is small, and acknowledgements are what makes space.
+    Control,
+}
+
+/// A record that got its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    pub(crate) lsn: Lsn,
+    pub(crate) location: Location,
+    /// The journal's thread sleeps: notify it, once no lock is held any more.
+    pub(crate) must_wake: bool,
+}
+
+/// What the journal's thread finds.
+pub(crate) enum Take {
+    Batch(SharedBatch),
+    /// Nothing now.
+    Idle,
+    /// Nothing, and nothing will come.
+    Ended,
+}
+
+/// See the module.
+pub(crate) struct Pending {
+    epoch: Epoch,
+    segment_bytes: u64,
+    /// The tenure's first segment; its space is not reserved by zeros.
+    first_segment: SegmentNumber,
+    is_preallocated: bool,
+    appended: AtomicU64,
+    unwritten: AtomicUsize,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    next_lsn: Lsn,
+    /// Where the next record goes.
+    segment: SegmentNumber,
+    offset: u64,
+    /// Segments up to this one can be written.
+    prepared_through: SegmentNumber,
+    /// There is no space for another segment.
+    is_full: bool,
+    free_bytes: u64,
+    open: Option<Batch>,
+    closed: VecDeque<SharedBatch>,
+    writing: Option<SharedBatch>,
+    /// Buffers to be used again.
+    buffers: Vec<Vec<u8>>,
+    is_writer_asleep: bool,
+    has_ended: bool,
+}
+
+/// Buffers kept for the next batches, and the largest that is worth keeping.
+const BUFFERS: usize = 3;
+const BUFFER_BYTES_MAX: usize = 2 * BATCH_BYTES;
+
+impl Pending {
+    /// Continues behind the seal, which is in `segment` and ends at `offset`.
+    pub(crate) fn new(
+        epoch: Epoch,
+        segment: SegmentNumber,
+        offset: u64,
+        seal_lsn: Lsn,
+        segment_bytes: u32,
+        is_preallocated: bool,
+    ) -> Pending {
+        Pending {
+            epoch,
+            segment_bytes: u64::from(segment_bytes),
+            first_segment: segment,
+            is_preallocated,
+            appended: AtomicU64::new(seal_lsn.0),
+            unwritten: AtomicUsize::new(0),
+            inner: Mutex::new(Inner {
+                next_lsn: Lsn(seal_lsn.0 + 1),
+                segment,
+                offset,
+                prepared_through: segment,
+                is_full: false,
+                free_bytes: u64::MAX,
+                open: None,
+                closed: VecDeque::new(),
+                writing: None,
+                buffers: Vec::new(),
+                is_writer_asleep: false,
+                has_ended: false,
+            }),
+        }
+    }
+
+    /// The last LSN appended.
+    pub(crate) fn appended(&self) -> Lsn {
+        Lsn(self.appended.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn unwritten_bytes(&self) -> usize {
+        self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Gives the record its LSN and its place.
+    pub(crate) fn append(&self, frame: Frame<'_>, class: Class) -> Result<Appended, AppendError> {
+        let bytes = frame.bytes();
+        if bytes > u64::from(RECORD_BYTES_MAX) {
+            return Err(AppendError::TooLarge {
+                bytes,
+                limit_bytes: u64::from(RECORD_BYTES_MAX),
+            });
+        }
+        let inner = &mut *self.inner.lock();
+        if inner.has_ended {
+            return Err(AppendError::Fenced { epoch: self.epoch });
+        }
+        let must_roll = !self.fits(inner, bytes);
+        if class == Class::Message && self.is_refused(inner, bytes, must_roll) {
+            return Err(AppendError::Full {
+                free_bytes: inner.free_bytes,
+            });
+        }
+        if must_roll {
+            inner.close();
+            inner.segment = SegmentNumber(inner.segment.0 + 1);
+            inner.offset = SEGMENT_HEADER_BYTES as u64;
+        }
+        let batch = inner.open_batch(self.epoch);
+        let (lsn, location) = batch.push(frame);
+        let is_batch_full = batch.bytes() >= BATCH_BYTES;
+        inner.offset = batch.end_offset();
+        inner.next_lsn = Lsn(lsn.0 + 1);
+        if is_batch_full {
+            inner.close();
+        }
+        self.appended.store(lsn.0, Ordering::Release);
+        self.unwritten.fetch_add(bytes as usize, Ordering::Relaxed);
+        let must_wake = std::mem::take(&mut inner.is_writer_asleep);
+        Ok(Appended {
+            lsn,
+            location,
+            must_wake,
+        })
+    }
+
+    /// A record that is too large for any segment goes to the beginning of one and extends it.
+    fn fits(&self, inner: &Inner, bytes: u64) -> bool {
+        let header = if inner.open.is_some() {
+            0
+        } else {
+            BATCH_HEADER_BYTES as u64
+        };
+        let is_fresh = inner.offset == SEGMENT_HEADER_BYTES as u64;
+        is_fresh || inner.offset + header + bytes <= self.segment_bytes
+    }
+
+    fn is_refused(&self, inner: &Inner, bytes: u64, must_roll: bool) -> bool {
+        let is_oversized = bytes + SEGMENT_HEADER_BYTES as u64 > self.segment_bytes;
+        if is_oversized && inner.free_bytes < bytes + self.segment_bytes {
+            return true;
+        }
+        if !inner.is_full {
+            return false;
+        }
+        if inner.segment < inner.prepared_through {
+            return false;
+        }
+        // The rest of the last segment is for acknowledgements, if it is there for certain.
+        let is_reserved = self.is_preallocated && inner.segment != self.first_segment;
+        let reserve = (self.segment_bytes / 8).min(8 << 20);
+        !is_reserved || must_roll || inner.offset + bytes + reserve > self.segment_bytes
+    }
+
+    /// Takes the next batch to be written.
+    pub(crate) fn take(&self) -> Take {
+        let inner = &mut *self.inner.lock();
+        if inner.closed.is_empty() {
+            inner.close();
+        }
+        match inner.closed.pop_front() {
+            Some(batch) => {
+                inner.writing = Some(Arc::clone(&batch));
+                Take::Batch(batch)
+            }
+            None if inner.has_ended => Take::Ended,
+            None => {
+                inner.is_writer_asleep = true;
+                Take::Idle
+            }
+        }
+    }
+
+    /// The batch that was taken is durable: readers find it in the file.
+    pub(crate) fn finish(&self, batch: SharedBatch) {
+        let bytes = batch.bytes().saturating_sub(BATCH_HEADER_BYTES);
+        self.unwritten.fetch_sub(bytes, Ordering::Relaxed);
+        let written = self.inner.lock().writing.take();
+        drop(written);
+        // A reader may still hold it: then the buffer is simply freed later.
+        if let Some(batch) = Arc::into_inner(batch) {
+            let buffer = batch.into_buffer();
+            let inner = &mut *self.inner.lock();
+            if inner.buffers.len() < BUFFERS && buffer.capacity() <= BUFFER_BYTES_MAX {
+                inner.buffers.push(buffer);
+            }
+        }
+    }
+
+    /// The bytes of a record that is not durable yet.
+    pub(crate) fn find(&self, location: Location) -> Option<Vec<u8>> {
+        let batch = {
+            let inner = self.inner.lock();
+            if let Some(found) = inner.open.as_ref().and_then(|open| open.find(location)) {
+                return Some(found.to_vec());
+            }
+            let mut batches = inner.writing.iter().chain(&inner.closed);
+            Arc::clone(batches.find(|batch| batch.find(location).is_some())?)
+        };
+        batch.find(location).map(<[u8]>::to_vec)
+    }
+
+    /// Where replay must begin to meet everything appended from this moment on.
+    pub(crate) fn replay_start(&self) -> ReplayStart {
+        let inner = self.inner.lock();
+        let (segment, offset, lsn) = match &inner.open {
+            Some(open) => (open.segment, open.offset, open.first_lsn),
+            None => (inner.segment, inner.offset, inner.next_lsn),
+        };
+        ReplayStart {
+            epoch: self.epoch,
+            segment,
+            offset,
+            lsn,
+        }
+    }
+
+    /// The segment in which the next record goes.
+    pub(crate) fn segment(&self) -> SegmentNumber {
+        self.inner.lock().segment
+    }
+
+    pub(crate) fn set_prepared(&self, through: SegmentNumber) {
+        self.inner.lock().prepared_through = through;
+    }
+
+    /// Answers whether it was full before.
+    pub(crate) fn set_space(&self, is_full: bool, free_bytes: u64) -> bool {
+        let inner = &mut *self.inner.lock();
+        inner.free_bytes = free_bytes;
+        std::mem::replace(&mut inner.is_full, is_full)
+    }
+
+    /// Nothing can be appended from now on.
+    pub(crate) fn end(&self) {
+        self.inner.lock().has_ended = true;
+    }
+}
+
+impl Inner {
+    fn open_batch(&mut self, epoch: Epoch) -> &mut Batch {
+        let (segment, offset, lsn) = (self.segment, self.offset, self.next_lsn);
+        let buffers = &mut self.buffers;
+        self.open.get_or_insert_with(|| {
+            let buffer = buffers.pop().unwrap_or_default();
+            Batch::new(segment, offset, lsn, epoch, buffer)
+        })
+    }
+
+    fn close(&mut self) {
+        if let Some(mut batch) = self.open.take() {
+            batch.close();
+            self.closed.push_back(Arc::new(batch));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What the store and the tenure's two threads share.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tracing::error;
+
+use super::pending::Pending;
+use super::{Callbacks, JournalOptions};
+use crate::chain::SegmentName;
+use crate::clock::{Clock, Signal};
+use crate::disk::{Disk, DiskFile};
+use crate::error::Failure;
+use crate::position::{Epoch, Lsn, SegmentNumber};
+use crate::state::State;
+use crate::tenure::gate::Gate;
+use crate::watermark::Watermark;
+
+/// Told whenever the released position has grown.
+pub(crate) type OnReleased = Arc<dyn Fn(Lsn) + Send + Sync>;
+
+/// A segment that can be written: created, locked, its header durable.
+pub(crate) struct Prepared {
+    pub(crate) number: SegmentNumber,
+    /// The descriptor that holds the lock: the only one that writes.
+    pub(crate) file: Box<dyn DiskFile>,
+}
+
+/// See the module. No mutex in here is ever held across a call of `disk` or `clock`.
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) epoch: Epoch,
+    pub(crate) options: JournalOptions,
+    pub(crate) state: Arc<State>,
+    pub(crate) pending: Pending,
+    pub(crate) watermark: Watermark,
+    /// Wakes the journal's thread.
+    pub(crate) writer_signal: Arc<dyn Signal>,
+    /// Wakes the keeper.
+    pub(crate) keeper_signal: Arc<dyn Signal>,
+    pub(crate) prepared: Mutex<VecDeque<Prepared>>,
+    /// Read descriptors that are kept open.
+    pub(crate) readers: Mutex<VecDeque<(SegmentName, Arc<dyn DiskFile>)>>,
+    pub(crate) on_released: Mutex<Vec<OnReleased>>,
+    pub(crate) callbacks: Callbacks,
+    /// The keeper waits until this is released.
+    pub(crate) keeper_waits_for: AtomicU64,
+    /// Journal bytes since the last checkpoint began.
+    pub(crate) bytes_since_checkpoint: AtomicU64,
+    /// Let the threads finish what there is, then end.
+    pub(crate) is_draining: AtomicBool,
+    /// The journal's thread has come to its end.
+    pub(crate) is_writer_done: AtomicBool,
+    pub(crate) has_failed: AtomicBool,
+}
+
+impl Shared {
+    /// True once nothing may be written any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.gate.is_fenced()
+    }
+
+    /// Refuses appends and wakes the threads, so that they see that it is over.
+    pub(crate) fn end(&self) {
+        self.pending.end();
+        self.writer_signal.notify();
+        self.keeper_signal.notify();
+    }
+
+    /// Gives up for good: an error of storage is never retried.
+    pub(crate) fn fail(&self, failure: Failure) {
+        if self.has_failed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.gate.fence();
+        self.end();
+        error!(epoch = %self.epoch, %failure, "The journal failed; this broker acknowledges nothing any more.");
+        (self.callbacks.on_failed)(failure);
+    }
+
+    pub(crate) fn fail_io(&self, doing: &str, name: SegmentName, error: &io::Error) {
+        let reason = format!("cannot {doing} `{}`: {error}", name.path().display());
+        self.fail(Failure::Storage(reason));
+    }
+
+    /// Runs a thread's body; a panic fences.
+    pub(crate) fn guard(&self, body: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned());
+            self.fail(Failure::Panic(
+                text.unwrap_or_else(|| "no message".to_owned()),
+            ));
+        }
+    }
+
+    /// Releases what is durable if the lease is valid at this moment, which is after the sync.
+    pub(crate) fn release(&self) {
+        let durable = self.watermark.durable();
+        if durable == self.watermark.released() || !self.gate.is_open() {
+            return;
+        }
+        self.watermark.set_released(durable);
+        let callbacks = self.on_released.lock().clone();
+        for callback in &callbacks {
+            callback(durable);
+        }
+        if self.keeper_waits_for.load(Ordering::Acquire) <= durable.0 {
+            self.keeper_waits_for.store(u64::MAX, Ordering::Release);
+            self.keeper_signal.notify();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Where reading begins: the newest checkpoint that counts, or the journal's first record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::chain::{ChainError, Look, SegmentName, chain_from, list_segments, survey};
+use crate::checkpoint::{CheckpointRead, Loaded, read_checkpoint};
+use crate::disk::Disk;
+use crate::error::FollowError;
+use crate::position::Epoch;
+use crate::state::{State, Tenure};
+use crate::tail::Cursor;
+
+/// A state and the place up to which it contains the journal.
+pub(crate) struct Beginning {
+    pub(crate) state: Arc<State>,
+    /// None: nothing was ever written.
+    pub(crate) cursor: Option<Cursor>,
+}
+
+/// Loads the newest checkpoint that can be read and that the chain of tenures confirms; else
+/// begins with the first record.
+pub(crate) fn find_beginning(
+    disk: &dyn Disk,
+    known: &mut BTreeMap<SegmentName, Tenure>,
+) -> Result<Beginning, FollowError> {
+    let survey = survey(disk).map_err(|error| FollowError::io(std::path::Path::new("."), error))?;
+    let mut refused = Vec::new();
+    for name in &survey.checkpoints {
+        match read_checkpoint(disk, *name) {
+            // It was removed since the listing: there are newer ones.
+            CheckpointRead::NeverWritten => {}
+            CheckpointRead::Unreadable { reason } => {
+                warn!(%reason, "A checkpoint cannot be read; trying the one before.");
+                refused.push(reason);
+            }
+            CheckpointRead::Valid(loaded) => match refusal(disk, &loaded, known)? {
+                None => return Ok(begin_with(*loaded)),
+                Some(reason) => {
+                    warn!(lsn = %name.lsn, epoch = %name.epoch, %reason, "Ignored a checkpoint.");
+                    refused.push(format!("`{}`: {reason}", name.path().display()));
+                }
+            },
+        }
+    }
+    begin_at_first_record(disk, &refused, known)
+}
+
+fn begin_with(loaded: Loaded) -> Beginning {
+    let start = loaded.start;
+    let segment = SegmentName {
+        number: start.segment,
+        epoch: start.epoch,
+    };
+    info!(end = %loaded.end, replay_from = %start.lsn, "Loaded a checkpoint.");
+    let cursor = Cursor {
+        segment,
+        offset: start.offset,
+        next_lsn: start.lsn,
+    };
+    Beginning {
+        state: Arc::new(loaded.state),
+        cursor: Some(cursor),
+    }
+}
+
+/// Why a checkpoint does not count.
+fn refusal(
+    disk: &dyn Disk,
+    loaded: &Loaded,
+    known: &mut BTreeMap<SegmentName, Tenure>,
+) -> Result<Option<String>, FollowError> {
+    let epoch = loaded.start.epoch;
+    let segments = list_segments(disk)?;
+    match chain_from(disk, &segments, epoch, known, Look::Quick) {
+        Ok(chain) => Ok(chain
+            .successor(epoch)
+            .filter(|successor| successor.seal.sealed_lsn < loaded.end)
+            .map(|successor| {
+                format!(
+                    "it ends with LSN {}, but epoch {epoch} was sealed at {}",
+                    loaded.end, successor.seal.sealed_lsn
+                )
+            })),
+        Err(ChainError::Detached { newest }) => Ok(Some(format!(
+            "epoch {newest} does not descend from its epoch {epoch}"
+        ))),
+        Err(ChainError::Follow(error)) => Err(error),
+    }
+}
+
+fn begin_at_first_record(
+    disk: &dyn Disk,
+    refused: &[String],
+    known: &mut BTreeMap<SegmentName, Tenure>,
+) -> Result<Beginning, FollowError> {
+    let segments = list_segments(disk)?;
+    let first_epoch = segments
+        .iter()
+        .map(|name| name.epoch)
+        .min()
+        .unwrap_or_default();
+    match chain_from(disk, &segments, Epoch(0), known, Look::Quick) {
+        Ok(_) if refused.is_empty() || first_epoch != Epoch(0) => Ok(Beginning {
+            state: Arc::new(State::default()),
+            cursor: None,
+        }),
+        Err(ChainError::Follow(error)) => Err(error),
+        Ok(_) | Err(ChainError::Detached { .. }) => Err(FollowError::NoStart {
+            first_epoch,
+            reason: match refused {
+                [] => "there is none".to_owned(),
+                refused => refused.join("; "),
+            },
+        }),
+    }
+}

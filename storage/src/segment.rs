@@ -1,0 +1,103 @@
+//! A segment file's header.
+
+use crate::chain::SegmentName;
+use crate::position::{Epoch, SegmentNumber};
+use crate::record::{Input, Malformed};
+
+/// Bytes of the header; the first batch comes right behind it.
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
+/// The least useful segment, for tests.
+pub(crate) const SEGMENT_BYTES_MIN: u32 = 4 << 10;
+/// The largest: offsets in a segment have 32 bits, and an oversized record may extend it.
+pub(crate) const SEGMENT_BYTES_MAX: u32 = 1 << 30;
+
+pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"BATONSEG";
+pub(crate) const FORMAT_VERSION: u32 = 1;
+const CRC_AT: usize = SEGMENT_HEADER_BYTES - 4;
+
+/// The header of the segment `name`.
+pub(crate) fn encode_header(name: SegmentName) -> [u8; SEGMENT_HEADER_BYTES] {
+    let mut header = [0; SEGMENT_HEADER_BYTES];
+    header[..8].copy_from_slice(&SEGMENT_MAGIC);
+    header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    header[12..16].copy_from_slice(&name.number.0.to_le_bytes());
+    header[16..24].copy_from_slice(&name.epoch.0.to_le_bytes());
+    let crc = crc32fast::hash(&header[..CRC_AT]);
+    header[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// Checks that `header` is the one of the segment `name`.
+pub(crate) fn check_header(header: &[u8], name: SegmentName) -> Result<(), Malformed> {
+    let input = &mut Input::new(header);
+    if input.take(8)? != SEGMENT_MAGIC {
+        return Err(Malformed("the segment's magic number"));
+    }
+    let version = input.u32()?;
+    let number = SegmentNumber(input.u32()?);
+    let epoch = Epoch(input.u64()?);
+    let sum = header
+        .get(..CRC_AT)
+        .map(crc32fast::hash)
+        .ok_or(Malformed("the segment's header"))?;
+    input.take(CRC_AT - 24)?;
+    if input.u32()? != sum {
+        return Err(Malformed("the CRC of the segment's header"));
+    }
+    if version != FORMAT_VERSION {
+        return Err(Malformed(
+            "the segment's format version (written by a newer release?)",
+        ));
+    }
+    if (SegmentName { number, epoch }) != name {
+        return Err(Malformed(
+            "the segment's number or epoch, which its name tells otherwise,",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: SegmentName = SegmentName {
+        number: SegmentNumber(0x0102_0304),
+        epoch: Epoch(0x0506),
+    };
+
+    #[test]
+    fn header_fields_are_where_the_specification_says() {
+        let header = encode_header(NAME);
+        assert_eq!(header.len(), 64);
+        assert_eq!(&header[0..8], b"BATONSEG");
+        assert_eq!(header[8..12], [1, 0, 0, 0]);
+        assert_eq!(header[12..16], [4, 3, 2, 1]);
+        assert_eq!(header[16..24], [6, 5, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(header[24..60], [0; 36]);
+        assert_eq!(header[60..64], crc32fast::hash(&header[..60]).to_le_bytes());
+    }
+
+    #[test]
+    fn a_flipped_byte_anywhere_in_the_header_is_found() {
+        let header = encode_header(NAME);
+        assert_eq!(check_header(&header, NAME), Ok(()));
+        for at in 0..header.len() {
+            let mut broken = header;
+            broken[at] ^= 0x10;
+            assert!(check_header(&broken, NAME).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_short_or_foreign_header_is_refused() {
+        let header = encode_header(NAME);
+        assert!(check_header(&header[..63], NAME).is_err());
+        assert!(check_header(&[], NAME).is_err());
+        let other = SegmentName {
+            epoch: Epoch(7),
+            ..NAME
+        };
+        assert!(check_header(&header, other).is_err());
+    }
+}

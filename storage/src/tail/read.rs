@@ -1,0 +1,215 @@
+//! Reading one segment from a place on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Cursor, LastBatch};
+use crate::batch::{BATCH_BYTES, BatchView, Found, find_batch};
+use crate::chain::{Look, damage, read_up_to, scan_for_batch};
+use crate::disk::{Disk, DiskFile, Open};
+use crate::error::{Damage, FollowError};
+use crate::position::{Location, Lsn};
+use crate::record::Seal;
+use crate::segment::{SEGMENT_HEADER_BYTES, check_header};
+use crate::state::{Place, State};
+
+/// Why a look did not come to its end.
+pub(super) enum Stop {
+    Follow(FollowError),
+    /// What was applied is not what counts, or what comes next is gone.
+    Restart(String),
+}
+
+impl From<FollowError> for Stop {
+    fn from(error: FollowError) -> Self {
+        Stop::Follow(error)
+    }
+}
+
+/// The first read of a look: mostly nothing is there.
+const FIRST_READ_BYTES: usize = 16 << 10;
+
+/// A segment that is being read.
+pub(super) struct Tail<'a> {
+    state: &'a Arc<State>,
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    /// What of the segment's epoch counts, once that is decided.
+    bound: Option<Seal>,
+    pub(super) cursor: Cursor,
+    pub(super) last_batch: Option<LastBatch>,
+    /// At the cursor there is something that is no batch.
+    pub(super) is_invalid: bool,
+}
+
+impl<'a> Tail<'a> {
+    pub(super) fn open(
+        disk: &dyn Disk,
+        state: &'a Arc<State>,
+        cursor: Cursor,
+        bound: Option<Seal>,
+    ) -> Result<Tail<'a>, Stop> {
+        if let Some(bound) = bound
+            && bound.sealed_lsn < cursor.lsn()
+        {
+            return Err(Stop::Restart(format!(
+                "LSN {} was applied, but epoch {} was sealed at {}",
+                cursor.lsn(),
+                cursor.segment.epoch,
+                bound.sealed_lsn
+            )));
+        }
+        let path = cursor.segment.path();
+        let file = match disk.open(&path, Open::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Stop::Restart(format!("`{}` is gone", path.display())));
+            }
+            Err(error) => return Err(FollowError::io(&path, error).into()),
+        };
+        let tail = Tail {
+            state,
+            file,
+            path,
+            bound,
+            cursor,
+            last_batch: None,
+            is_invalid: false,
+        };
+        let header = tail.bytes_at(0, SEGMENT_HEADER_BYTES)?;
+        check_header(&header, cursor.segment).map_err(|error| damage(&tail.path, 0, error.0))?;
+        Ok(tail)
+    }
+
+    fn bytes_at(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, FollowError> {
+        read_up_to(&*self.file, offset, bytes).map_err(|error| FollowError::io(&self.path, error))
+    }
+
+    fn is_at_bound(&self) -> bool {
+        self.bound
+            .is_some_and(|bound| self.cursor.lsn() == bound.sealed_lsn)
+    }
+
+    /// Applies batches until there is none, the bound is reached or `budget` is used up.
+    pub(super) fn read(&mut self, budget: u64, look: Look) -> Result<(), Stop> {
+        let end = self.cursor.offset.saturating_add(budget);
+        let mut wanted = FIRST_READ_BYTES;
+        while !self.is_at_bound() && self.cursor.offset < end {
+            let start = self.cursor.offset;
+            let bytes = self.bytes_at(start, wanted)?;
+            let found = self.apply_batches(&bytes, end)?;
+            let has_progress = self.cursor.offset > start;
+            match found {
+                // The file ends inside of it.
+                Rest::More(_) if bytes.len() < wanted && !has_progress => {
+                    return self.look_behind(look);
+                }
+                Rest::More(needed) => wanted = needed.max(BATCH_BYTES),
+                Rest::Nothing | Rest::Invalid if has_progress => {
+                    // It may have been written since the bytes were read.
+                    wanted = FIRST_READ_BYTES;
+                }
+                Rest::Nothing => return self.look_behind(look),
+                Rest::Invalid => {
+                    self.is_invalid = true;
+                    return self.look_behind(look);
+                }
+                Rest::Enough => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Behind what is no batch there must be none: else it is damage, not the journal's end.
+    fn look_behind(&self, look: Look) -> Result<(), Stop> {
+        let Cursor {
+            segment, offset, ..
+        } = self.cursor;
+        if look == Look::Thorough && self.bound.is_none() {
+            let after = self.cursor.lsn();
+            let behind = scan_for_batch(&*self.file, &self.path, offset, segment.epoch, after)?;
+            if behind.is_some_and(|place| place > offset) {
+                return Err(damage(&self.path, offset, "the batch there").into());
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_batches(&mut self, bytes: &[u8], end: u64) -> Result<Rest, Stop> {
+        let start = self.cursor.offset;
+        let mut at = 0;
+        let mut last = None;
+        let rest = loop {
+            if at == bytes.len() {
+                break Rest::More(BATCH_BYTES);
+            }
+            if self.is_at_bound() || self.cursor.offset >= end {
+                break Rest::Enough;
+            }
+            match find_batch(&bytes[at..], self.cursor.segment.epoch) {
+                Found::Batch(batch) if batch.first_lsn == self.cursor.next_lsn => {
+                    self.apply(&batch)?;
+                    last = Some((at, batch.bytes));
+                    at += batch.bytes.len();
+                }
+                Found::Batch(_) | Found::Invalid => break Rest::Invalid,
+                Found::Incomplete(needed) => break Rest::More(needed),
+                Found::Nothing => break Rest::Nothing,
+            }
+        };
+        if let Some((at, bytes)) = last {
+            let (segment, offset) = (self.cursor.segment, start + at as u64);
+            self.last_batch = Some(LastBatch {
+                segment,
+                offset,
+                bytes: bytes.to_vec(),
+            });
+        }
+        Ok(rest)
+    }
+
+    fn apply(&mut self, batch: &BatchView<'_>) -> Result<(), Stop> {
+        let segment = self.cursor.segment;
+        if let Some(bound) = self.bound
+            && batch.last_lsn() > bound.sealed_lsn
+        {
+            return Err(damage(&self.path, self.cursor.offset, "the batch at the seal").into());
+        }
+        for (at, raw) in batch.records() {
+            let offset = self.cursor.offset + at as u64;
+            let record = raw
+                .decode()
+                .map_err(|error| damage(&self.path, offset, error.0))?;
+            let location = Location {
+                segment: segment.number,
+                offset: offset as u32,
+                length: raw.length,
+            };
+            let place = Place {
+                lsn: raw.lsn,
+                epoch: batch.epoch,
+                location,
+            };
+            self.state.apply(place, &record).map_err(|error| {
+                let path = self.path.display().to_string();
+                FollowError::Damaged(Damage {
+                    path,
+                    offset,
+                    reason: error.to_string(),
+                })
+            })?;
+        }
+        self.cursor.offset += batch.bytes.len() as u64;
+        self.cursor.next_lsn = Lsn(batch.last_lsn().0 + 1);
+        Ok(())
+    }
+}
+
+/// What stopped the reading of a buffer.
+enum Rest {
+    /// So many bytes from the cursor on are needed.
+    More(usize),
+    Nothing,
+    Invalid,
+    Enough,
+}
