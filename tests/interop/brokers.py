@@ -61,7 +61,6 @@ def java(jars, classes, main, options=()):
     """The command line of a Java program."""
     return [
         "java",
-        "-XX:+UseSerialGC",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
@@ -115,6 +114,10 @@ class Member:
 
     def command(self):
         """The command line."""
+        raise NotImplementedError
+
+    def description(self):
+        """What runs here, in a few words."""
         raise NotImplementedError
 
     def start(self):
@@ -182,6 +185,9 @@ class Baton(Member):
             *self.arguments,
         ]
 
+    def description(self):
+        return " ".join([str(self.binary), *self.arguments])
+
     def status(self):
         """What /status says, or None while nobody answers."""
         try:
@@ -199,22 +205,12 @@ class Baton(Member):
         return self.is_running() and self.role() == "active"
 
     def is_standby(self):
-        """Standby, and with everything read."""
+        """Standby, and with everything read or hardly behind."""
         status = self.status() if self.is_running() else None
-        return bool(status) and status.get("role") == "standby" and bytes_behind(status) in (0, None)
-
-
-def bytes_behind(status):
-    """How many bytes a standby is behind, wherever /status puts it."""
-    for key in ("bytes_behind", "behind_bytes", "standby_behind_bytes"):
-        if key in status:
-            return status[key]
-    for value in status.values():
-        if isinstance(value, dict):
-            found = bytes_behind(value)
-            if found is not None:
-                return found
-    return None
+        if not status or status.get("role") != "standby":
+            return False
+        behind = status.get("behind") or {"bytes": 0, "ms": 0}
+        return behind["bytes"] == 0 or behind["ms"] < 200
 
 
 class Reference(Member):
@@ -229,13 +225,15 @@ class Reference(Member):
     def command(self):
         # Memory as Debian's package starts it.
         jvm = ["-Xms512M", "-Xmx512M", "-Dorg.apache.activemq.UseDedicatedTaskRunner=true"]
-        jvm.append("-XX:-UseSerialGC")
         return java(BROKER_JARS, self.classes, "ReferenceBroker", jvm) + [
             self.name,
             self.url,
             str(self.directory),
             *self.arguments,
         ]
+
+    def description(self):
+        return " ".join(["ActiveMQ Classic", *self.arguments])
 
     def since_start(self):
         """What it has logged since it was started."""
