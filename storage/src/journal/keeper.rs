@@ -49,6 +49,7 @@ struct Keeper<'a> {
     /// When the last checkpoint was tried, and its end if it came to that.
     checkpoint_at: Duration,
     checkpoint_end: Lsn,
+    checkpoint_failed_at: Option<Duration>,
     /// Something may be removable.
     may_remove: bool,
 }
@@ -62,6 +63,7 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
         looked_at: None,
         checkpoint_at: shared.clock.now(),
         checkpoint_end: Lsn(0),
+        checkpoint_failed_at: None,
         may_remove: true,
     };
     keeper.remove_temporary_files();
@@ -92,6 +94,21 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
 }
 
 impl Keeper<'_> {
+    fn has_work(&self) -> bool {
+        let shared = self.shared;
+        let is_last = shared.is_draining.load(Ordering::Acquire)
+            && shared.is_writer_done.load(Ordering::Acquire);
+        is_last || self.wants_checkpoint() || (self.wants_segment() && !self.is_full)
+    }
+
+    fn pause(&self) -> Duration {
+        if self.is_full || self.checkpoint_failed_at.is_some() {
+            FULL_POLL
+        } else {
+            SPACE_POLL
+        }
+    }
+
     /// Has one segment ready beyond the one being filled.
     fn prepare(&mut self) {
         self.look_at_space();
@@ -174,6 +191,13 @@ impl Keeper<'_> {
     fn wants_checkpoint(&self) -> bool {
         let shared = self.shared;
         let bytes = shared.bytes_since_checkpoint.load(Ordering::Acquire);
+        let now = shared.clock.now();
+        if self
+            .checkpoint_failed_at
+            .is_some_and(|at| now < at + FULL_POLL)
+        {
+            return false;
+        }
         let is_due = bytes >= shared.options.checkpoint_bytes;
         let is_needed =
             self.is_full && bytes > 0 && shared.clock.now() >= self.checkpoint_at + FULL_CHECKPOINT;
@@ -185,7 +209,10 @@ impl Keeper<'_> {
         self.checkpoint_at = shared.clock.now();
         let bytes = shared.bytes_since_checkpoint.swap(0, Ordering::AcqRel);
         match self.try_checkpoint() {
-            Ok(()) => self.may_remove = true,
+            Ok(()) => {
+                self.may_remove = true;
+                self.checkpoint_failed_at = None;
+            }
             Err(Stop::Over) => {}
             Err(Stop::Io(error)) => {
                 // It stays due; the next try comes with the next look.
