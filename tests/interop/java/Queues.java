@@ -125,6 +125,32 @@ final class Queues {
             Env.sendMany(session, env.queue(), "m", 95);
             Env.equal(numbered(0, 95), Env.browse(session, env.queue()), "browsed");
         });
+        h.test("queue: browser sees more than its prefetch", env -> {
+            Session session = Env.transacted(env.connect());
+            Env.sendMany(session, env.queue(), "m", 1200);
+            session.commit();
+            Env.equal(numbered(0, 1200), env.browse(env.queue()), "browsed");
+        });
+        h.test("queue: browser beside sends in progress ends", env -> {
+            Session sender = Env.auto(env.connect("jms.useAsyncSend=true"));
+            Env.sendMany(sender, env.queue(), "m", 50);
+            CountDownLatch browsed = new CountDownLatch(1);
+            Thread thread = new Thread(() -> {
+                try {
+                    for (int i = 50; browsed.getCount() > 0 && i < 20_000; i++) {
+                        Env.send(sender, env.queue(), "m" + i);
+                    }
+                } catch (Exception e) {
+                    throw new RuntimeException(e);
+                }
+            });
+            thread.setDaemon(true);
+            thread.start();
+            List<String> seen = env.browse(env.queue());
+            browsed.countDown();
+            thread.join(Env.WAIT_MS);
+            Env.equal(numbered(0, 50), seen.subList(0, 50), "what was there");
+        });
         h.test("queue: browser closed half-way", env -> {
             Session session = Env.auto(env.connect("jms.prefetchPolicy.queueBrowserPrefetch=10"));
             Env.sendMany(session, env.queue(), "m", 50);
@@ -210,6 +236,41 @@ final class Queues {
                 Env.equal("m" + next[kind], Env.textOf(m), "message");
                 next[kind] += 2;
             }
+        });
+        h.test("queue: 20,000 non-persistent messages", env -> {
+            Session session = Env.auto(env.connect());
+            MessageProducer producer = session.createProducer(env.queue());
+            producer.setDeliveryMode(DeliveryMode.NON_PERSISTENT);
+            for (int i = 0; i < 20_000; i++) {
+                producer.send(session.createTextMessage("m" + i));
+            }
+            Env.receiveMany(Env.auto(env.connect()).createConsumer(env.queue()), "m", 0, 20_000);
+        });
+        h.test("queue: two consumers of one session", env -> {
+            Session session = Env.auto(env.connect());
+            MessageConsumer one = session.createConsumer(env.queue("1"));
+            MessageConsumer two = session.createConsumer(env.queue("2"));
+            Env.sendMany(session, env.queue("1"), "a", 5);
+            Env.sendMany(session, env.queue("2"), "b", 5);
+            for (int i = 0; i < 5; i++) {
+                Env.receiveTexts(two, "b" + i);
+                Env.receiveTexts(one, "a" + i);
+            }
+        });
+        h.test("queue: a consumer created inside a listener", env -> {
+            ActiveMQConnection connection = env.connect();
+            Session session = Env.auto(connection);
+            CountDownLatch inner = new CountDownLatch(1);
+            session.createConsumer(env.queue("1")).setMessageListener(m -> {
+                try {
+                    session.createConsumer(env.queue("2")).setMessageListener(n -> inner.countDown());
+                    Env.send(session, env.queue("2"), "inner");
+                } catch (Exception e) {
+                    throw new RuntimeException(e);
+                }
+            });
+            Env.send(Env.auto(connection), env.queue("1"), "outer");
+            Env.check(inner.await(Env.WAIT_MS, TimeUnit.MILLISECONDS), "the inner listener was called");
         });
         h.test("queue: created on first use by a consumer", env -> {
             MessageConsumer consumer = Env.auto(env.connect()).createConsumer(env.queue());
