@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+mod real;
+
+pub use real::RealClock;
+
 /// Time and threads, real or simulated.
 pub trait Clock: Send + Sync + 'static {
     /// Time since some fixed point, counting the time that the host was suspended

@@ -6,6 +6,11 @@
 use std::io;
 use std::path::Path;
 
+pub mod mount;
+mod real;
+
+pub use real::{OpenDirectoryError, RealDisk};
+
 /// How a file is opened. Nothing is ever truncated or appended to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {

@@ -1,12 +1,29 @@
 //! One broker's membership in the pair: follows as standby, takes over, serves, is fenced.
+//!
+//! Each activity that touches storage has a thread of its own, because any call to storage can
+//! block without limit: attempts to lock, looks at the lease, following the journal, renewals. The
+//! *control* thread never touches storage. It alone decides, watches the clock, and says what happens.
+//! A member that has ended leaves threads behind that are stuck in storage; they share nothing with
+//! the next member but the process, and close their files as soon as they come back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, OpenDirectoryError};
 use crate::position::{Epoch, Lsn};
 use crate::store::Store;
+
+mod control;
+mod follow;
+mod lock;
+mod mailbox;
+mod renew;
+mod shared;
+mod watch;
+
+use self::control::Input;
+use self::shared::Shared;
 
 /// Whether a standby may take over although the old active's lock is still held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +39,7 @@ pub enum Takeover {
 pub struct MemberOptions {
     /// The broker's name, for the lock file, the lease and the claims.
     pub name: String,
-    /// How long a renewal allows acknowledging.
+    /// How long a renewal allows acknowledging. On NFS shorter than the server's own lease.
     pub lease_duration: Duration,
     /// Time between renewals; well below the lease duration.
     pub renewal_interval: Duration,
@@ -103,17 +120,16 @@ pub struct MemberStatus {
 }
 
 /// See the module.
-pub struct Member {}
+pub struct Member {
+    shared: Arc<Shared>,
+}
 
 /// Why a member did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The directory cannot be used.
+    /// The directory cannot be used, or its mount cannot protect a journal.
     #[error("cannot use the journal directory: {0}")]
-    Directory(std::io::Error),
-    /// The mount cannot protect the journal.
-    #[error("{0}")]
-    Mount(String),
+    Directory(#[from] OpenDirectoryError),
     /// The journal is damaged.
     #[error("{0}")]
     Journal(String),
@@ -122,30 +138,134 @@ pub enum StartError {
     Options(String),
 }
 
+/// Parts of the protocol left out on purpose, so that the simulation can show that it would notice.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    /// Acknowledgements do not depend on the lease.
+    pub no_gate: bool,
+    /// The seal does not say where the old epoch ends.
+    pub no_seal: bool,
+    /// The new tenure goes on in the old epoch.
+    pub old_epoch: bool,
+    /// `lock` alone is enough for a fast takeover.
+    pub no_old_locks: bool,
+    /// A renewal does not look for newer claims.
+    pub no_claim_check: bool,
+    /// Nobody waits after a claim.
+    pub no_wait: bool,
+}
+
 impl Member {
-    /// Starts the threads; `on_event` is called from them, in order.
+    /// Starts the threads; `on_event` is called from one of them, in order, and should not block.
+    /// Touches no storage itself.
     ///
     /// # Errors
-    /// [`StartError`]
+    /// [`StartError::Options`]
     pub fn start(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         options: MemberOptions,
         on_event: Box<dyn Fn(Event) + Send + Sync>,
     ) -> Result<Member, StartError> {
-        let _ = (disk, clock, options, on_event);
-        unimplemented!()
+        Self::start_sabotaged(disk, clock, options, Sabotage::default(), on_event)
+    }
+
+    /// [`Member::start`], broken on purpose.
+    ///
+    /// # Errors
+    /// [`StartError::Options`]
+    #[doc(hidden)]
+    pub fn start_sabotaged(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: MemberOptions,
+        sabotage: Sabotage,
+        on_event: Box<dyn Fn(Event) + Send + Sync>,
+    ) -> Result<Member, StartError> {
+        options.check().map_err(StartError::Options)?;
+        let shared = Shared::new(disk, clock, options, sabotage);
+        control::spawn(&shared, on_event);
+        lock::spawn(&shared);
+        watch::spawn(&shared);
+        follow::spawn(&shared);
+        renew::spawn(&shared);
+        Ok(Member { shared })
     }
 
     /// What it knows at this moment; never blocks on storage.
     #[must_use]
     pub fn status(&self) -> MemberStatus {
-        unimplemented!()
+        self.shared.status()
     }
 
     /// Ends the membership by plan: writes what was appended, writes a last checkpoint if that is
-    /// quick, lets the locks go. [`Event::Released`] follows.
+    /// quick, lets the locks go. Returns at once; [`Event::Released`] follows.
     pub fn release(&self) {
-        unimplemented!()
+        self.shared.control.push(Input::Release);
     }
 }
+
+impl Drop for Member {
+    /// Without a release before: ends the membership by force.
+    fn drop(&mut self) {
+        self.shared.control.push(Input::Dropped);
+    }
+}
+
+impl MemberOptions {
+    /// Says which option is out of bounds, how, and what would do.
+    fn check(&self) -> Result<(), String> {
+        const NAME_BYTES_MAX: usize = crate::tenure::lease::NAME_BYTES_MAX;
+        const LEASE_MIN: Duration = Duration::from_millis(50);
+        const LEASE_MAX: Duration = Duration::from_secs(3600);
+        let name = &self.name;
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+            return Err(format!(
+                "`name` is `{}`: give 1 to {NAME_BYTES_MAX} bytes without control characters",
+                name.escape_debug()
+            ));
+        }
+        let lease = self.lease_duration;
+        if !(LEASE_MIN..=LEASE_MAX).contains(&lease) {
+            return Err(format!(
+                "`lease` is {lease:?}: give {LEASE_MIN:?} to {LEASE_MAX:?}"
+            ));
+        }
+        let intervals = [
+            ("renewal", self.renewal_interval, lease / 2),
+            ("lock_poll", self.lock_poll_interval, lease),
+            ("tail_poll", self.tail_poll_interval, lease),
+        ];
+        for (option, interval, bound) in intervals {
+            if interval < Duration::from_millis(1) || interval >= bound {
+                return Err(format!(
+                    "`{option}` is {interval:?}: give at least 1ms and less than {bound:?} (`lease` is {lease:?})"
+                ));
+            }
+        }
+        let drift = self.clock_drift_permille;
+        if drift > 500 {
+            return Err(format!(
+                "`clock_drift_permille` is {drift}: give 0 to 500; clocks that differ more need `takeover = \"lock\"`"
+            ));
+        }
+        let (least, most) = (
+            crate::segment::SEGMENT_BYTES_MIN,
+            crate::segment::SEGMENT_BYTES_MAX,
+        );
+        let segment = self.segment_bytes;
+        if !(least..=most).contains(&segment) {
+            return Err(format!(
+                "`segment_size` is {segment} bytes: give {least} to {most}"
+            ));
+        }
+        if self.checkpoint_bytes == 0 {
+            return Err("`checkpoint_every` is 0 bytes: give at least 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -145,6 +145,12 @@ impl Follower {
         self.cursor.map_or(Epoch(0), |cursor| cursor.segment.epoch)
     }
 
+    /// The segment that is being read; None in a new journal.
+    #[must_use]
+    pub fn segment(&self) -> Option<SegmentName> {
+        self.cursor.map(|cursor| cursor.segment)
+    }
+
     /// The segments that the active of [`Follower::epoch`] may be writing or about to write, by a
     /// fresh listing: the one being read and all later ones of that epoch. Empty in a new journal.
     ///

@@ -1,3 +1,108 @@
 //! Who may write: lock, lease, claim, epoch, seal, and the acknowledgement gate.
+//!
+//! This module holds the protocol; [`crate::Member`] runs it. It must not know what is in the
+//! journal. Its argument follows. F1 to F9 are facts measured on a Linux NFSv4.1 client and server; on
+//! a local file system locks end with their process only, so F1 to F4 hold there, too.
+//!
+//! - F1. Once a lock is lost, every write through *the very descriptor* that held it fails, for
+//!   good. Other descriptors write through, and so does one that is opened and locked afterwards.
+//! - F2. A call that returns success late was done before the lock was lost. It proves that its bytes
+//!   are on the server, not that the lock is still held.
+//! - F3. The server takes all locks of a host away together, no earlier than its own lease after
+//!   that host's last operation.
+//! - F4. Of several hosts that create one name exclusively exactly one succeeds.
+//! - F5. Cut off, every call blocks without limit, also a "non-blocking" lock attempt, and a killed
+//!   process does not go away.
+//! - F6. A host that is frozen keeps its locks as long as its kernel answers the server.
+//! - F7. A deleted lock file can be locked by a second holder under the same name.
+//! - F8. A listing and a file opened afterwards show what is on the server; a descriptor kept open, or
+//!   a name asked for before it existed, may not.
+//! - F9. Clocks that count suspended time run at the same speed within a configured allowance.
+//!
+//! # The files
+//!
+//! `lock` is locked by the active. `claims/<epoch>` is created exclusively by whoever wants that
+//! epoch, locked through the creating descriptor before anything else, and holds the epoch's
+//! *lease block*, which only that descriptor ever writes. (A single lease file for all epochs could
+//! not be locked in a lease takeover, and an old active that thaws could overwrite the new one's
+//! block.) Segments are locked through the descriptor that writes them. Every segment belongs to
+//! one epoch.
+//!
+//! # What must hold
+//!
+//! Let C take over with epoch `c`, and let A be any other broker with an epoch `a < c`.
+//!
+//! - **(I1)** Whatever A ever acknowledges is durable before C begins to read for its seal.
+//! - **(I2)** A acknowledges nothing after C does.
+//!
+//! With the seal (bytes of `a` behind C's seal do not exist for any reader) I1 gives: nothing
+//! acknowledged is lost, and nothing that a deposed broker writes does harm.
+//!
+//! # The gate
+//!
+//! A acknowledges what is synced, in a file locked at `l`, if after the sync a successful renewal is known
+//! that started at `s >= l`, and `now < s + lease` (`CLOCK_BOOTTIME`: F6 counts). A renewal is: write
+//! the lease block and sync it through the claim's locked descriptor; then list `claims/`; success
+//! is that both went well, that A's claim is there and none newer. The gate is asked by the journal
+//! thread and by whoever acknowledges; nothing that answers it touches storage (F5). An error of any
+//! of these calls fences A for good.
+//!
+//! # Fast takeover
+//!
+//! C gets `lock`, lists everything, and then gets the lock of each claim `>= e` and each
+//! segment of `e` that may still be written, where `e` is the newest epoch that has a segment; if any is
+//! missing, all are let go at once. `lock` alone would not do (F7). It claims the highest epoch
+//! seen plus one, reads, seals, serves. No clock is involved:
+//!
+//! 1. Epochs older than `e` are closed: whoever made the first segment of `e` had completed a
+//!    takeover itself.
+//! 2. For `a >= e`, C holds the lock of claim `a`, so A's process is gone or the server took all of A's
+//!    locks away (F3): every later renewal of A fails (F1), and every later write to a segment that C
+//!    has locked (F1). What succeeded before is on the server (F2), and C reads it with fresh
+//!    descriptors (F8).
+//! 3. A segment of `a` that C did *not* see was made after C listed. Its `l` is later than the loss
+//!    of A's locks, so no renewal with `s >= l` can succeed, and A acknowledges nothing in it. This is
+//!    why the gate compares `s` with `l`.
+//! 4. A claim newer than what C saw makes C's exclusive creation fail (F4), or is newer than C's own:
+//!    then C's first renewal finds it, before C's gate opens.
+//!
+//! So I1 holds by 2 and 3. I2: what A acknowledges after the loss of its locks was synced before
+//! it (2); its gate closes `lease` after a renewal that started before the loss. Locks are lost by
+//! process death, then A says nothing more, or by F3: so I2 needs a **lease shorter than the server's**
+//! by the allowance of F9. If it is longer, I1 and everything that follows from it hold all the same; only
+//! acknowledgements of what C has already read may overlap with C's for the difference.
+//!
+//! # Lease takeover
+//!
+//! The newest claim's lease block did not change for longer than its lease. That is only a
+//! reason to act, not a proof. C creates claim `c` (exactly one above the newest), locks it, makes it
+//! durable; from then on it waits the longest lease of any claim there is, plus the allowance of F9; then it
+//! reads, seals, serves.
+//!
+//! 1. A renewal of A that succeeded listed the claims and did not see `c`. The listing went to the server
+//!    (F8), so it was before `c` was there, and so was the renewal's start `s`. A's gate closes at
+//!    `s + lease` by A's clock, which is before the end of C's wait by C's clock (F9). I2.
+//! 2. A asks the gate after the sync, so what passes was durable before the end of the wait. I1.
+//! 3. A newer claim than `c` meanwhile, even one that C sleeps through: C's first renewal with its
+//!    gate finds it.
+//!
+//! Of several that try, F4 lets one have `c`. While it waits, C renews its own block, so that a third
+//! broker does not depose it. Getting all the old locks while it waits is a fast takeover. Afterwards C
+//! goes on asking for `lock` and the old segments: asking is what makes the server take them from a
+//! host that is gone.
+//!
+//! A block marked *released* was written by an active whose gate was shut for good before, and whose
+//! journal threads had ended: taking over from it needs no wait.
+//!
+//! # The deposed
+//!
+//! It learns of it by a newer claim, an error, or the lease running out. The latter is watched by a
+//! thread that never touches storage: the gate is shut the moment the lease runs out and opens again if
+//! a renewal comes late (it found no newer claim, so 1 above covers it); after a grace of half a
+//! lease the role is given up for good and the ports are closed, though storage still hangs.
 
+pub(crate) mod claim;
 pub mod gate;
+pub(crate) mod lease;
+pub(crate) mod lock;
+pub(crate) mod seeker;

@@ -1,0 +1,167 @@
+//! Claims an epoch and renews its lease: the owner of the claim's locked descriptor.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::FenceReason;
+use super::control::Input;
+use super::shared::{self, Shared};
+use crate::position::Epoch;
+use crate::tenure::claim::{Claim, Claiming, Standing};
+use crate::tenure::lease::LeasePhase;
+
+pub(super) enum RenewCommand {
+    /// Create this epoch's claim.
+    Claim(Epoch),
+    /// The tenure has begun: renew at once, from here on opening the gate.
+    Serve,
+    /// The gate is shut for good and the journal is closed: mark the lease as released, let it go.
+    Release,
+    /// Let the claim go.
+    LetGo,
+}
+
+struct RenewThread<'a> {
+    shared: &'a Shared,
+    claim: Option<Claim>,
+    /// When the next renewal is due.
+    due: Duration,
+    is_proven: bool,
+}
+
+pub(super) fn spawn(shared: &Arc<Shared>) {
+    shared::spawn(shared, "renew", |shared| {
+        let mut thread = RenewThread {
+            shared,
+            claim: None,
+            due: Duration::ZERO,
+            is_proven: false,
+        };
+        while !shared.is_ended() {
+            while let Some(command) = shared.renew.pop() {
+                thread.obey(command);
+            }
+            thread.renew_if_due();
+            let pause = thread
+                .claim
+                .as_ref()
+                .map(|_| thread.due.saturating_sub(shared.clock.now()));
+            shared.renew.wait(pause);
+        }
+    });
+}
+
+impl RenewThread<'_> {
+    fn obey(&mut self, command: RenewCommand) {
+        match command {
+            RenewCommand::Claim(epoch) => self.make_claim(epoch),
+            RenewCommand::Serve => self.due = Duration::ZERO,
+            RenewCommand::LetGo => self.claim = None,
+            RenewCommand::Release => {
+                if let Some(mut claim) = self.claim.take()
+                    && let Err(error) = claim.write_lease(LeasePhase::Released)
+                {
+                    warn!(%error, "Cannot mark the lease as released; the other broker may have to wait for it.");
+                }
+                self.shared.control.push(Input::LeaseReleased);
+            }
+        }
+    }
+
+    fn make_claim(&mut self, epoch: Epoch) {
+        let shared = self.shared;
+        let made = Claim::create(
+            &*shared.disk,
+            epoch,
+            &shared.holder,
+            shared.options.lease_duration,
+        );
+        let at = shared.clock.now();
+        let input = match made {
+            Ok(Claiming::Claimed(claim)) => {
+                info!(%epoch, "Claimed an epoch.");
+                self.claim = Some(claim);
+                self.due = at + shared.options.renewal_interval;
+                Input::Claimed { epoch, at }
+            }
+            Ok(Claiming::Taken) => {
+                info!(%epoch, "Somebody else has that epoch.");
+                Input::NotClaimed { epoch }
+            }
+            Err(error) => {
+                warn!(%epoch, %error, "Cannot claim the epoch; trying again.");
+                Input::NotClaimed { epoch }
+            }
+        };
+        shared.control.push(input);
+    }
+
+    fn renew_if_due(&mut self) {
+        let shared = self.shared;
+        let started = shared.clock.now();
+        if self.claim.is_none() || started < self.due || shared.is_ended() {
+            return;
+        }
+        self.due = started + shared.options.renewal_interval;
+        // Asked before the renewal: one that began before the store must not open the gate.
+        let is_serving = shared.is_serving.load(Ordering::Acquire);
+        let Some(claim) = self.claim.as_mut() else {
+            return;
+        };
+        let phase = if is_serving {
+            LeasePhase::Serving
+        } else {
+            LeasePhase::Claimed
+        };
+        let renewed = renew(shared, claim, phase);
+        let epoch = claim.epoch();
+        let lost = match renewed {
+            Ok(Standing::Newest) => {
+                if is_serving {
+                    self.proven(started);
+                }
+                return;
+            }
+            Ok(Standing::Deposed(newer)) => FenceReason::NewerClaim(newer),
+            Ok(Standing::Missing) => FenceReason::Storage(format!(
+                "somebody deleted the claim of epoch {epoch} while it was in use"
+            )),
+            Err(error) => FenceReason::Storage(format!("cannot renew the lease: {error}")),
+        };
+        if is_serving {
+            shared.gate.fence();
+        }
+        self.claim = None;
+        shared.control.push(Input::ClaimLost {
+            epoch,
+            reason: lost,
+        });
+    }
+
+    fn proven(&mut self, started: Duration) {
+        let shared = self.shared;
+        shared.gate.renewed(started, shared.options.lease_duration);
+        shared.control.push(Input::Renewed);
+        if self.is_proven {
+            return;
+        }
+        self.is_proven = true;
+        if let Some(claim) = &self.claim
+            && let Err(error) = claim.remove_older(&*shared.disk)
+        {
+            warn!(%error, "Cannot remove old claims.");
+        }
+    }
+}
+
+fn renew(shared: &Shared, claim: &mut Claim, phase: LeasePhase) -> io::Result<Standing> {
+    claim.write_lease(phase)?;
+    if shared.sabotage.no_claim_check {
+        return Ok(Standing::Newest);
+    }
+    claim.standing(&*shared.disk)
+}

@@ -1,0 +1,410 @@
+//! Decides when a standby claims and when it takes over. No IO and no time of its own: it is told
+//! what was seen and when, and says what to do.
+//!
+//! ```text
+//!              locks, or a stale lease                 durable
+//!   Watching -------------------------> Claiming -------------------> Waiting (lease only)
+//!      ^                                   |   \                         |
+//!      +------- the epoch is taken --------+    \ locks are held         | wait over, or locks
+//!                                                \                       v
+//!                                                 +----------------> TakingOver
+//! ```
+
+use std::time::Duration;
+
+use crate::member::{Cause, Takeover};
+use crate::position::Epoch;
+use crate::tenure::claim::ClaimsView;
+use crate::tenure::lease::LeaseBlock;
+
+/// What the decisions depend on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) lease: Duration,
+    pub(crate) drift_permille: u32,
+    pub(crate) takeover: Takeover,
+    /// False breaks the protocol on purpose.
+    pub(crate) waits_after_claim: bool,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing before this time (by `Clock::now`), or before something is seen.
+    Watch(Option<Duration>),
+    /// Create this epoch's claim and say what became of it.
+    Claim(Epoch),
+    /// Read to the end, seal, serve.
+    TakeOver { epoch: Epoch, cause: Cause },
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Watching {
+        seen: Option<Seen>,
+    },
+    Claiming {
+        epoch: Epoch,
+        cause: Cause,
+        wait: Duration,
+    },
+    Waiting {
+        epoch: Epoch,
+        until: Duration,
+    },
+    TakingOver {
+        epoch: Epoch,
+        cause: Cause,
+    },
+}
+
+/// A lease block and since when it has looked like that.
+#[derive(Clone, Debug)]
+struct Seen {
+    epoch: Epoch,
+    block: LeaseBlock,
+    since: Duration,
+    /// The last look started here.
+    looked: Duration,
+    longest_lease: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Seeker {
+    rules: Rules,
+    state: State,
+    /// All the locks are held; the highest epoch when they were obtained.
+    locked: Option<(Epoch, Cause)>,
+}
+
+impl Seeker {
+    pub(crate) fn new(rules: Rules) -> Seeker {
+        Seeker {
+            rules,
+            state: State::Watching { seen: None },
+            locked: None,
+        }
+    }
+
+    /// The claims were looked at between `started` and `ended`. True if something changed.
+    pub(crate) fn observed(
+        &mut self,
+        started: Duration,
+        ended: Duration,
+        view: &ClaimsView,
+    ) -> bool {
+        let State::Watching { seen } = &mut self.state else {
+            return false;
+        };
+        let Some((epoch, block)) = &view.newest else {
+            *seen = None;
+            return true;
+        };
+        match seen {
+            Some(seen) if seen.epoch == *epoch && seen.block == *block => {
+                seen.looked = started;
+                seen.longest_lease = view.longest_lease;
+                false
+            }
+            _ => {
+                *seen = Some(Seen {
+                    epoch: *epoch,
+                    block: block.clone(),
+                    since: ended,
+                    looked: started,
+                    longest_lease: view.longest_lease,
+                });
+                true
+            }
+        }
+    }
+
+    /// All the locks are held; `highest` is the highest epoch seen after that.
+    pub(crate) fn locked(&mut self, highest: Epoch, is_new: bool) {
+        let cause = if is_new {
+            Cause::FirstStart
+        } else {
+            Cause::Lock
+        };
+        self.locked = Some((highest, cause));
+        if let State::Waiting { epoch, .. } = self.state {
+            // Something newer than our own claim: the renewal will find it, too.
+            if highest <= epoch {
+                self.state = State::TakingOver { epoch, cause };
+            }
+        }
+    }
+
+    /// The claim is durable since `at`.
+    pub(crate) fn claimed(&mut self, at: Duration) {
+        let State::Claiming {
+            epoch, cause, wait, ..
+        } = self.state
+        else {
+            return;
+        };
+        self.state = match self.locked {
+            Some((highest, cause)) if highest <= epoch => State::TakingOver { epoch, cause },
+            _ if wait.is_zero() => State::TakingOver { epoch, cause },
+            _ => State::Waiting {
+                epoch,
+                until: at + wait,
+            },
+        };
+    }
+
+    /// Somebody else has the epoch, or the claim could not be made. The locks have to be let go.
+    pub(crate) fn not_claimed(&mut self) {
+        self.state = State::Watching { seen: None };
+        self.locked = None;
+    }
+
+    /// The epoch that is being claimed or was claimed.
+    pub(crate) fn own(&self) -> Option<Epoch> {
+        match self.state {
+            State::Watching { .. } => None,
+            State::Claiming { epoch, .. }
+            | State::Waiting { epoch, .. }
+            | State::TakingOver { epoch, .. } => Some(epoch),
+        }
+    }
+
+    /// When there is something to do though nothing is seen.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        match self.state {
+            State::Waiting { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// What to do now.
+    pub(crate) fn step(&mut self, now: Duration) -> Step {
+        match &self.state {
+            State::Watching { .. } => self.step_watching(),
+            State::Claiming { .. } => Step::Watch(None),
+            State::Waiting { epoch, until } => {
+                if now < *until {
+                    return Step::Watch(Some(*until));
+                }
+                let (epoch, cause) = (*epoch, Cause::Lease);
+                self.state = State::TakingOver { epoch, cause };
+                Step::TakeOver { epoch, cause }
+            }
+            State::TakingOver { epoch, cause } => Step::TakeOver {
+                epoch: *epoch,
+                cause: *cause,
+            },
+        }
+    }
+
+    fn step_watching(&mut self) -> Step {
+        let (highest, cause, wait) = match (self.locked, self.stale()) {
+            (Some((highest, cause)), _) => (highest, cause, Duration::ZERO),
+            (None, Some((epoch, wait))) => (epoch, Cause::Lease, wait),
+            (None, None) => return Step::Watch(None),
+        };
+        let epoch = Epoch(highest.0 + 1);
+        self.state = State::Claiming { epoch, cause, wait };
+        Step::Claim(epoch)
+    }
+
+    /// The newest claim's epoch and how long to wait after claiming the next one, if its lease
+    /// was seen not to change for longer than it lasts.
+    fn stale(&self) -> Option<(Epoch, Duration)> {
+        let State::Watching { seen: Some(seen) } = &self.state else {
+            return None;
+        };
+        if self.rules.takeover == Takeover::Lock {
+            return None;
+        }
+        if seen.block.is_released() {
+            return Some((seen.epoch, Duration::ZERO));
+        }
+        let lease = self.rules.lease.max(seen.longest_lease);
+        // A look that started later than that counts, not the time: whoever was frozen or cut off
+        // itself has to look again first.
+        if seen.looked <= seen.since + lease {
+            return None;
+        }
+        let allowance = u64::from(self.rules.drift_permille) * lease.as_micros() as u64 / 1000;
+        let wait = lease + Duration::from_micros(allowance + 1);
+        let wait = if self.rules.waits_after_claim {
+            wait
+        } else {
+            Duration::ZERO
+        };
+        Some((seen.epoch, wait))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenure::lease::{Holder, Lease, LeasePhase};
+
+    const LEASE: Duration = Duration::from_secs(5);
+
+    fn seeker(takeover: Takeover) -> Seeker {
+        Seeker::new(Rules {
+            lease: LEASE,
+            drift_permille: 10,
+            takeover,
+            waits_after_claim: true,
+        })
+    }
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn view(epoch: u64, counter: u64, phase: LeasePhase, lease: Duration) -> ClaimsView {
+        let lease_block = Lease {
+            epoch: Epoch(epoch),
+            counter,
+            duration_ms: lease.as_millis() as u32,
+            phase,
+            holder: Holder {
+                name: "a".to_owned(),
+                host: "h".to_owned(),
+                pid: 1,
+            },
+        };
+        ClaimsView {
+            newest: Some((Epoch(epoch), LeaseBlock::Valid(lease_block))),
+            longest_lease: lease,
+        }
+    }
+
+    fn serving(epoch: u64, counter: u64) -> ClaimsView {
+        view(epoch, counter, LeasePhase::Serving, LEASE)
+    }
+
+    #[test]
+    fn free_locks_lead_to_a_takeover_without_a_wait() {
+        let mut seeker = seeker(Takeover::Lock);
+        assert_eq!(seeker.step(at(0)), Step::Watch(None));
+        seeker.locked(Epoch(3), false);
+        assert_eq!(seeker.step(at(1)), Step::Claim(Epoch(4)));
+        assert_eq!(seeker.step(at(1)), Step::Watch(None));
+        seeker.claimed(at(2));
+        let cause = Cause::Lock;
+        let epoch = Epoch(4);
+        assert_eq!(seeker.step(at(2)), Step::TakeOver { epoch, cause });
+    }
+
+    #[test]
+    fn an_empty_directory_is_a_first_start() {
+        let mut seeker = seeker(Takeover::Lock);
+        seeker.locked(Epoch(0), true);
+        assert_eq!(seeker.step(at(1)), Step::Claim(Epoch(1)));
+        seeker.claimed(at(2));
+        let (epoch, cause) = (Epoch(1), Cause::FirstStart);
+        assert_eq!(seeker.step(at(2)), Step::TakeOver { epoch, cause });
+    }
+
+    #[test]
+    fn a_lease_that_is_renewed_is_left_alone() {
+        let mut seeker = seeker(Takeover::LockOrLease);
+        for second in 0..100 {
+            let now = at(second * 1000);
+            seeker.observed(now, now, &serving(1, second));
+            assert_eq!(seeker.step(now), Step::Watch(None));
+        }
+    }
+
+    #[test]
+    fn a_lease_that_is_not_renewed_is_waited_out_twice() {
+        let mut seeker = seeker(Takeover::LockOrLease);
+        assert!(seeker.observed(at(0), at(100), &serving(1, 1)));
+        assert!(!seeker.observed(at(5100), at(5101), &serving(1, 1)));
+        assert_eq!(seeker.step(at(5101)), Step::Watch(None));
+        seeker.observed(at(5102), at(5103), &serving(1, 1));
+        assert_eq!(seeker.step(at(5103)), Step::Claim(Epoch(2)));
+        seeker.claimed(at(6000));
+        let Step::Watch(Some(until)) = seeker.step(at(6000)) else {
+            panic!("no wait after the claim");
+        };
+        assert!(until >= at(6000) + LEASE + LEASE / 100, "{until:?}");
+        assert_eq!(seeker.step(at(10_000)), Step::Watch(Some(until)));
+        let (epoch, cause) = (Epoch(2), Cause::Lease);
+        assert_eq!(seeker.step(until), Step::TakeOver { epoch, cause });
+    }
+
+    #[test]
+    fn a_standby_that_could_not_look_looks_again_before_it_claims() {
+        let mut seeker = seeker(Takeover::LockOrLease);
+        seeker.observed(at(0), at(0), &serving(1, 1));
+        // A look that began long ago came back late.
+        seeker.observed(at(100), at(60_000), &serving(1, 1));
+        assert_eq!(seeker.step(at(60_000)), Step::Watch(None));
+        seeker.observed(at(60_001), at(60_002), &serving(1, 9));
+        assert_eq!(seeker.step(at(60_002)), Step::Watch(None));
+    }
+
+    #[test]
+    fn the_longer_of_the_leases_counts() {
+        let mut seeker = seeker(Takeover::LockOrLease);
+        let longer = view(1, 1, LeasePhase::Serving, LEASE * 3);
+        seeker.observed(at(0), at(0), &longer);
+        seeker.observed(at(14_000), at(14_000), &longer);
+        assert_eq!(seeker.step(at(14_000)), Step::Watch(None));
+        seeker.observed(at(15_001), at(15_001), &longer);
+        assert_eq!(seeker.step(at(15_001)), Step::Claim(Epoch(2)));
+        seeker.claimed(at(15_001));
+        let waits = seeker.step(at(15_001));
+        assert!(matches!(waits, Step::Watch(Some(until)) if until > at(30_000)));
+    }
+
+    #[test]
+    fn a_released_lease_needs_no_wait() {
+        let mut seeker = seeker(Takeover::LockOrLease);
+        seeker.observed(at(0), at(0), &view(3, 9, LeasePhase::Released, LEASE));
+        assert_eq!(seeker.step(at(0)), Step::Claim(Epoch(4)));
+        seeker.claimed(at(1));
+        let (epoch, cause) = (Epoch(4), Cause::Lease);
+        assert_eq!(seeker.step(at(1)), Step::TakeOver { epoch, cause });
+    }
+
+    #[test]
+    fn the_locks_end_the_wait() {
+        let mut seeker = seeker(Takeover::LockOrLease);
+        seeker.observed(at(0), at(0), &serving(1, 1));
+        seeker.observed(at(6000), at(6000), &serving(1, 1));
+        assert_eq!(seeker.step(at(6000)), Step::Claim(Epoch(2)));
+        seeker.claimed(at(6000));
+        seeker.locked(Epoch(3), false);
+        assert!(matches!(seeker.step(at(6001)), Step::Watch(Some(_))));
+        seeker.locked(Epoch(2), false);
+        let (epoch, cause) = (Epoch(2), Cause::Lock);
+        assert_eq!(seeker.step(at(6001)), Step::TakeOver { epoch, cause });
+    }
+
+    #[test]
+    fn a_lost_race_starts_from_the_beginning() {
+        let mut seeker = seeker(Takeover::LockOrLease);
+        seeker.locked(Epoch(1), false);
+        assert_eq!(seeker.step(at(0)), Step::Claim(Epoch(2)));
+        assert_eq!(seeker.own(), Some(Epoch(2)));
+        seeker.not_claimed();
+        assert_eq!(seeker.own(), None);
+        assert_eq!(seeker.step(at(0)), Step::Watch(None));
+    }
+
+    #[test]
+    fn without_lease_takeover_only_the_locks_count() {
+        let mut seeker = seeker(Takeover::Lock);
+        seeker.observed(at(0), at(0), &serving(1, 1));
+        seeker.observed(at(600_000), at(600_000), &serving(1, 1));
+        assert_eq!(seeker.step(at(600_000)), Step::Watch(None));
+    }
+
+    #[test]
+    fn nobody_is_deposed_who_never_claimed() {
+        let mut seeker = seeker(Takeover::LockOrLease);
+        for second in 0..60 {
+            seeker.observed(at(second * 1000), at(second * 1000), &ClaimsView::default());
+            assert_eq!(seeker.step(at(second * 1000)), Step::Watch(None));
+        }
+    }
+}
