@@ -1,0 +1,348 @@
+//! The broker itself: what it is built on, its connections, and how it ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use openwire::{BrokerId, ConnectionId, WireString};
+use parking_lot::{Mutex, RwLock};
+use storage::{Location, Lsn, Store};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+
+use super::background::Background;
+use super::connection::{ConnectRequest, Connection};
+use super::descriptor::SubscriptionKey;
+use super::destination::Destinations;
+use super::dispatcher::Dispatcher;
+use super::memory::Memory;
+use super::producer::Forgotten;
+use super::queue::Queue;
+use super::{BrokerOptions, Message, Refusal, dispatcher, expiry};
+
+/// How far a broker's life has got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It serves.
+    Serving,
+    /// It ends by plan: connections say goodbye.
+    Closing {
+        /// Where clients should go.
+        reconnect_to: Option<String>,
+    },
+    /// It is over: nothing more is sent.
+    Abandoned,
+}
+
+/// How a planned end goes.
+#[derive(Clone, Debug)]
+pub struct ShutDownNotice {
+    /// Where fault tolerant clients should go.
+    pub reconnect_to: Option<String>,
+    /// How long connections may take to say goodbye.
+    pub grace: Duration,
+}
+
+impl Default for ShutDownNotice {
+    fn default() -> Self {
+        ShutDownNotice {
+            reconnect_to: None,
+            grace: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The message broker of one tenure.
+pub struct Broker {
+    store: Arc<Store>,
+    options: BrokerOptions,
+    runtime: Handle,
+    memory: Arc<Memory>,
+    background: Arc<Background>,
+    dispatcher: Dispatcher,
+    released: Arc<watch::Sender<Lsn>>,
+    phase: watch::Sender<Phase>,
+    pub(super) destinations: RwLock<Destinations>,
+    pub(super) subscriptions: Mutex<HashMap<SubscriptionKey, Arc<Queue>>>,
+    pub(super) connections: Mutex<Connections>,
+    pub(super) forgotten: Forgotten,
+    numbers: AtomicU64,
+    attendance: Arc<Attending>,
+    id: BrokerId,
+}
+
+#[derive(Default)]
+pub(super) struct Connections {
+    by_id: HashMap<ConnectionId, Arc<Connection>>,
+    by_client_id: HashMap<WireString, ConnectionId>,
+}
+
+impl Connections {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        self.by_id.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Attending {
+    count: AtomicUsize,
+    left: Notify,
+}
+
+/// One socket that the broker waits for when it ends by plan.
+#[derive(Debug)]
+pub struct Attendance(Arc<Attending>);
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::SeqCst);
+        self.0.left.notify_waiters();
+    }
+}
+
+impl Broker {
+    /// Builds the destinations from the journal's backlogs and starts to serve them.
+    #[must_use]
+    pub fn start(store: Arc<Store>, options: BrokerOptions, runtime: Handle) -> Arc<Broker> {
+        let released = Arc::new(watch::Sender::new(store.released()));
+        let memory = Memory::new(options.memory_bytes, options.non_persistent_bytes);
+        let id = BrokerId::new(format!("ID:{}-{}", options.name, store.epoch()));
+        let broker = Arc::new(Broker {
+            background: Background::new(runtime.clone()),
+            dispatcher: Dispatcher::new(Arc::clone(&released)),
+            memory,
+            options,
+            runtime,
+            phase: watch::Sender::new(Phase::Serving),
+            destinations: RwLock::default(),
+            subscriptions: Mutex::default(),
+            connections: Mutex::default(),
+            forgotten: Forgotten::default(),
+            numbers: AtomicU64::new(1),
+            attendance: Arc::default(),
+            id,
+            released: Arc::clone(&released),
+            store,
+        });
+        broker.restore();
+        broker.store.on_released(Box::new(move |lsn| {
+            released.send_if_modified(|known| {
+                let has_grown = lsn > *known;
+                *known = lsn.max(*known);
+                has_grown
+            });
+        }));
+        // Released between the first look and the callback.
+        let now = broker.store.released();
+        broker
+            .released
+            .send_modify(|known| *known = now.max(*known));
+        broker.runtime.spawn(dispatcher::run(Arc::clone(&broker)));
+        broker.runtime.spawn(expiry::run(Arc::clone(&broker)));
+        broker
+    }
+
+    /// Ends by plan: clients that can are told where to go, what is released is still answered, then
+    /// all connections are closed.
+    pub async fn shut_down(&self, notice: ShutDownNotice) {
+        self.set_phase(Phase::Closing {
+            reconnect_to: notice.reconnect_to,
+        });
+        let all_left = async {
+            loop {
+                let left = self.attendance.left.notified();
+                if self.attendance.count.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                left.await;
+            }
+        };
+        if tokio::time::timeout(notice.grace, all_left).await.is_err() {
+            let connections = self.attendance.count.load(Ordering::SeqCst);
+            tracing::info!(connections, "Connections did not end in time and are cut.");
+        }
+        self.abandon();
+    }
+
+    /// Ends at once: all connections are dropped and nothing more is sent. Never blocks.
+    pub fn abandon(&self) {
+        self.set_phase(Phase::Abandoned);
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.send_if_modified(|present| {
+            let is_news = *present != Phase::Abandoned;
+            if is_news {
+                *present = phase;
+            }
+            is_news
+        });
+    }
+
+    /// Watches how far the broker's life has got.
+    #[must_use]
+    pub fn watch_phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Waits for the end of the broker.
+    pub(super) async fn ended(&self) {
+        let mut phase = self.phase.subscribe();
+        // An error means that the broker is gone, which is an end too.
+        let _ = phase.wait_for(|phase| *phase == Phase::Abandoned).await;
+    }
+
+    /// Whether bytes that acknowledge something may go out. Ask right before they do.
+    #[must_use]
+    pub fn may_acknowledge(&self) -> bool {
+        *self.phase.borrow() != Phase::Abandoned && self.store.may_acknowledge()
+    }
+
+    /// Bytes on their way to the journal: stop reading from producers while they are many.
+    #[must_use]
+    pub fn unwritten_bytes(&self) -> usize {
+        self.store.unwritten_bytes()
+    }
+
+    /// Counts a socket, for which a planned end waits.
+    #[must_use]
+    pub fn attend(&self) -> Attendance {
+        self.attendance.count.fetch_add(1, Ordering::SeqCst);
+        Attendance(Arc::clone(&self.attendance))
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub fn options(&self) -> &BrokerOptions {
+        &self.options
+    }
+
+    /// Its id in this tenure.
+    #[must_use]
+    pub fn id(&self) -> &BrokerId {
+        &self.id
+    }
+
+    /// Watches what the journal has released.
+    #[must_use]
+    pub fn watch_released(&self) -> watch::Receiver<Lsn> {
+        self.released.subscribe()
+    }
+
+    /// What the journal has released.
+    #[must_use]
+    pub fn released(&self) -> Lsn {
+        *self.released.borrow()
+    }
+
+    /// Opens a connection. One with the same id, whose client has come back over another socket, is
+    /// ended first.
+    ///
+    /// # Errors
+    /// When the client id is missing or in use.
+    pub async fn connect(
+        self: &Arc<Self>,
+        request: ConnectRequest,
+    ) -> Result<Arc<Connection>, Refusal> {
+        if request.client_id.is_empty() {
+            return Err(Refusal::ClientIdMissing);
+        }
+        loop {
+            let old = match self.try_connect(&request) {
+                Ok(connection) => {
+                    self.advise_connection(&request.announcement);
+                    return Ok(connection);
+                }
+                Err(Conflict::ClientId(refusal)) => return Err(refusal),
+                Err(Conflict::SameConnection(old)) => old,
+            };
+            tracing::info!(connection = %request.id, "The client is back: its old socket is closed.");
+            old.replace().await;
+        }
+    }
+
+    fn try_connect(
+        self: &Arc<Self>,
+        request: &ConnectRequest,
+    ) -> Result<Arc<Connection>, Conflict> {
+        let mut connections = self.connections.lock();
+        if let Some(old) = connections.by_id.get(&request.id) {
+            return Err(Conflict::SameConnection(Arc::clone(old)));
+        }
+        if let Some(other) = connections.by_client_id.get(&request.client_id) {
+            return Err(Conflict::ClientId(Refusal::ClientIdInUse {
+                client_id: request.client_id.clone(),
+                connection: other.to_string(),
+            }));
+        }
+        let connection = Connection::new(Arc::clone(self), request);
+        connections
+            .by_client_id
+            .insert(request.client_id.clone(), request.id.clone());
+        connections
+            .by_id
+            .insert(request.id.clone(), Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    pub(super) fn disconnected(&self, connection: &Connection) {
+        let mut connections = self.connections.lock();
+        connections.by_id.remove(connection.id());
+        connections.by_client_id.remove(connection.client_id());
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    pub(super) fn background(&self) -> &Arc<Background> {
+        &self.background
+    }
+
+    pub(super) fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// A number that is given once in this tenure.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Reads a message back. None, and a log event: it cannot be read.
+    pub(super) fn read_back(&self, location: Location) -> Option<Message> {
+        let read = self
+            .store
+            .read(location)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| {
+                Message::read_back(bytes, &self.memory).map_err(|error| error.to_string())
+            });
+        read.inspect_err(|error| {
+            tracing::error!(
+                segment = location.segment.0,
+                offset = location.offset,
+                %error,
+                "A message cannot be read back and is not dispatched."
+            );
+        })
+        .ok()
+    }
+}
+
+enum Conflict {
+    SameConnection(Arc<Connection>),
+    ClientId(Refusal),
+}

@@ -1,0 +1,124 @@
+//! Why the broker does not do what a client asked for. The connection lives on.
+
+use openwire::{ConsumerId, Destination, WireString};
+use storage::store::AppendError;
+
+/// Why the broker does not do what a client asked for. Protocols translate it into their own errors.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A client id that another connection uses.
+    #[error("client id `{client_id}` is in use by connection `{connection}`: close that one first")]
+    ClientIdInUse {
+        /// The client id.
+        client_id: WireString,
+        /// Who uses it.
+        connection: String,
+    },
+    /// A connection without a client id.
+    #[error("the connection has no client id: set one")]
+    ClientIdMissing,
+    /// A destination that does not exist and is not created on first use.
+    #[error("destination `{0}` does not exist: its connection has closed it, or is not back yet")]
+    NoSuchDestination(Destination),
+    /// A destination without a name.
+    #[error("a destination without a name: name it")]
+    NamelessDestination,
+    /// A temporary destination of another connection.
+    #[error("`{0}` belongs to another connection: only its creator may consume from it")]
+    ForeignTemporary(Destination),
+    /// A temporary destination with consumers.
+    #[error("`{destination}` has {consumers} consumers: close them before it is deleted")]
+    TemporaryInUse {
+        /// The destination.
+        destination: Destination,
+        /// Its consumers.
+        consumers: usize,
+    },
+    /// A kind of destination name that cannot be used here.
+    #[error("`{destination}`: {what} are not supported here; name one destination")]
+    UnsupportedName {
+        /// The destination.
+        destination: Destination,
+        /// Wildcards or composite names.
+        what: &'static str,
+    },
+    /// A consumer with a selector.
+    #[error("selectors are not supported yet (`{selector}`): consume without one")]
+    SelectorUnsupported {
+        /// The selector.
+        selector: WireString,
+    },
+    /// A durable subscription with an active consumer.
+    #[error("Durable consumer is in use for client: {client_id} and subscriptionName: {name}")]
+    SubscriptionInUse {
+        /// The client id.
+        client_id: WireString,
+        /// The subscription's name.
+        name: WireString,
+    },
+    /// A durable subscription that does not exist.
+    #[error(
+        "No durable subscription exists for clientID: {client_id} and subscriptionName: {name}"
+    )]
+    NoSuchSubscription {
+        /// The client id.
+        client_id: WireString,
+        /// The subscription's name.
+        name: WireString,
+    },
+    /// Non-persistent messages fill the memory.
+    #[error(
+        "non-persistent messages use {used} bytes, the limit is {limit}: consume some, send persistent messages or raise the limit"
+    )]
+    MemoryFull {
+        /// Bytes used.
+        used: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The journal did not take it.
+    #[error(transparent)]
+    Journal(#[from] AppendError),
+    /// A transaction that nobody began.
+    #[error("transaction `{0}` is unknown: begin it first")]
+    NoSuchTransaction(String),
+    /// A transaction that cannot be committed because one of its parts failed.
+    #[error("transaction `{transaction}` was rolled back: {cause}")]
+    TransactionFailed {
+        /// The transaction.
+        transaction: String,
+        /// What failed first.
+        cause: String,
+    },
+    /// A consumer that the connection does not have.
+    #[error("consumer `{0}` is unknown: it was closed, or never opened")]
+    NoSuchConsumer(ConsumerId),
+    /// An acknowledgement for something that is not outstanding.
+    #[error(
+        "message `{message}` is not outstanding at consumer `{consumer}`: nothing was acknowledged"
+    )]
+    NotOutstanding {
+        /// The consumer.
+        consumer: ConsumerId,
+        /// The message's id as text.
+        message: String,
+    },
+    /// An acknowledgement whose count contradicts its range.
+    #[error(
+        "the acknowledgement of consumer `{consumer}` says {stated} messages, its range holds {found}: nothing was acknowledged"
+    )]
+    CountMismatch {
+        /// The consumer.
+        consumer: ConsumerId,
+        /// What the command says.
+        stated: usize,
+        /// What the range holds.
+        found: usize,
+    },
+    /// An acknowledgement that names no message.
+    #[error("an acknowledgement of consumer `{0}` names no message")]
+    EmptyAcknowledgement(ConsumerId),
+    /// The connection or the broker is closing.
+    #[error("the connection is closing")]
+    Closing,
+}

@@ -1,0 +1,202 @@
+//! A message as the broker holds it: its stored encoding, shared by all who need it, and the few
+//! fields that decide what becomes of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openwire::primitive::Value;
+use openwire::{
+    DecodeError, Destination, MessageId, ProducerId, StoredMessage, StoredMessageError, Version,
+};
+
+use super::memory::{Charge, Memory};
+
+/// The property that says why a message was moved to a dead letter queue.
+const FAILURE_CAUSE: &str = "dlqDeliveryFailureCause";
+/// The property that keeps the expiration of a message that was moved because of it.
+const ORIGINAL_EXPIRATION: &str = "originalExpiration";
+/// The property that says that a message was not persistent before it was moved.
+const ORIGINAL_DELIVERY_MODE: &str = "originalDeliveryMode";
+
+/// A message as the broker holds it. Immutable; shared.
+#[derive(Debug)]
+pub struct Message {
+    stored: StoredMessage,
+    id: MessageId,
+    destination: Destination,
+    is_journaled: bool,
+    priority: i8,
+    expiration_ms: i64,
+    _charge: Charge,
+}
+
+/// Why something is no message that a broker can hold.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// It cannot be decoded or encoded.
+    #[error(transparent)]
+    Wire(#[from] StoredMessageError),
+    /// It has no id, or an id without a producer.
+    #[error("a message without a producer in its message id")]
+    Anonymous,
+    /// It does not say where it goes.
+    #[error("a message without a destination")]
+    Undirected,
+}
+
+impl From<DecodeError> for MessageError {
+    fn from(error: DecodeError) -> Self {
+        MessageError::Wire(error.into())
+    }
+}
+
+impl Message {
+    /// Takes a message as it came in a frame of this version, already decoded. The frame's bytes
+    /// are copied: a slice would keep the whole receive buffer.
+    pub(crate) fn received(
+        frame: &Bytes,
+        version: Version,
+        decoded: &openwire::Message,
+        memory: &Arc<Memory>,
+    ) -> Result<Self, MessageError> {
+        let stored = StoredMessage::from_frame(Bytes::copy_from_slice(frame), version)?;
+        Self::new(stored, decoded, memory)
+    }
+
+    /// Takes a message that the broker made or changed.
+    pub(crate) fn made(
+        decoded: &openwire::Message,
+        memory: &Arc<Memory>,
+    ) -> Result<Self, MessageError> {
+        Self::new(StoredMessage::from_message(decoded)?, decoded, memory)
+    }
+
+    /// Takes a message that was read back from the journal.
+    pub(crate) fn read_back(bytes: Bytes, memory: &Arc<Memory>) -> Result<Self, MessageError> {
+        let stored = StoredMessage::new(bytes)?;
+        let decoded = stored.decode()?;
+        Self::new(stored, &decoded, memory)
+    }
+
+    fn new(
+        stored: StoredMessage,
+        decoded: &openwire::Message,
+        memory: &Arc<Memory>,
+    ) -> Result<Self, MessageError> {
+        let id = decoded.message_id.as_ref().ok_or(MessageError::Anonymous)?;
+        if id.producer_id.is_none() {
+            return Err(MessageError::Anonymous);
+        }
+        let destination = decoded
+            .destination
+            .as_ref()
+            .ok_or(MessageError::Undirected)?;
+        let is_journaled = decoded.persistent && !destination.kind.is_temporary();
+        Ok(Message {
+            id: id.detached(),
+            destination: destination.detached(),
+            is_journaled,
+            priority: decoded.priority,
+            expiration_ms: decoded.expiration,
+            _charge: memory.charge(stored.bytes().len(), is_journaled),
+            stored,
+        })
+    }
+
+    /// The message in its stored encoding.
+    #[must_use]
+    pub fn stored(&self) -> &StoredMessage {
+        &self.stored
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &MessageId {
+        &self.id
+    }
+
+    /// Where it was sent to.
+    #[must_use]
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// Whether it survives a takeover. What goes to a temporary destination does not: the
+    /// destination would not either.
+    #[must_use]
+    pub fn is_journaled(&self) -> bool {
+        self.is_journaled
+    }
+
+    /// JMS' priority, 0 to 9.
+    #[must_use]
+    pub fn priority(&self) -> i8 {
+        self.priority
+    }
+
+    /// Milliseconds since 1970 at which it expires; 0 = never.
+    #[must_use]
+    pub fn expiration_ms(&self) -> i64 {
+        self.expiration_ms
+    }
+
+    /// Bytes of its stored encoding.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.stored.bytes().len()
+    }
+
+    pub(crate) fn is_expired(&self, now_ms: i64) -> bool {
+        self.expiration_ms > 0 && self.expiration_ms <= now_ms
+    }
+
+    /// The producer, of which every message has one.
+    pub(crate) fn producer(&self) -> Option<&ProducerId> {
+        self.id.producer_id.as_ref()
+    }
+
+    /// The copy that goes to a dead letter queue.
+    pub(crate) fn dead_letter(
+        &self,
+        queue: &Destination,
+        cause: &Cause,
+        memory: &Arc<Memory>,
+    ) -> Result<Message, MessageError> {
+        let mut copy = self.stored.decode()?;
+        let mut properties = copy.properties().unwrap_or_default();
+        match cause {
+            Cause::Expired => {
+                if properties.get(ORIGINAL_EXPIRATION).is_none() {
+                    properties.insert(ORIGINAL_EXPIRATION, Value::Long(copy.expiration));
+                }
+            }
+            Cause::Poison(text) => {
+                if let Some(text) = text {
+                    properties.insert(FAILURE_CAUSE, Value::String(text.as_str().into()));
+                }
+            }
+        }
+        if !copy.persistent {
+            properties.insert(
+                ORIGINAL_DELIVERY_MODE,
+                Value::String("NON_PERSISTENT".into()),
+            );
+        }
+        copy.marshalled_properties = Some(properties.encode().map_err(StoredMessageError::from)?);
+        copy.original_destination = copy.destination.take();
+        copy.destination = Some(queue.clone());
+        copy.original_transaction_id = copy.transaction_id.take();
+        copy.expiration = 0;
+        copy.persistent = true;
+        Message::made(&copy, memory)
+    }
+}
+
+/// Why a message is moved to a dead letter queue.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    /// It expired.
+    Expired,
+    /// A client gave it up, with this text.
+    Poison(Option<String>),
+}

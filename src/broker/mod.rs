@@ -1,0 +1,91 @@
+//! The broker: destinations, consumers, transactions, and the life of a message between them.
+//!
+//! It knows no sockets and no wire protocol. Protocols translate into the operations of
+//! [`Connection`]; what the broker has for a consumer it puts into that connection's [`Outbox`].
+//! The canonical form of a message is its OpenWire encoding, so the model of the `openwire` crate
+//! (messages, destinations, identifiers) is used here too, and none of its conversation.
+//!
+//! # Locks
+//!
+//! All are short, and none is held across an `await` or a blocking call. In the order in which they may nest:
+//!
+//! 1. a connection's state,
+//! 2. the broker's maps (connections, subscriptions, destinations) and a topic's members,
+//! 3. one queue's state, or one topic consumer's (never two at a time),
+//! 4. the journal's own locks; an outbox; the dispatcher's list.
+//!
+//! # Durability
+//!
+//! Whatever an operation wrote to the journal is certain once the [`Receipt`] it answers is
+//! released. Nothing persistent is dispatched before it is released.
+
+mod acknowledge;
+mod advisory;
+mod background;
+#[allow(
+    clippy::module_inception,
+    reason = "the broker itself, beside what it is made of"
+)]
+mod broker;
+mod browse;
+mod connection;
+mod consumer;
+mod dead_letter;
+mod descriptor;
+mod destination;
+mod dispatch;
+mod dispatcher;
+mod error;
+mod expiry;
+mod memory;
+mod message;
+mod options;
+mod outbox;
+mod producer;
+mod queue;
+mod status;
+mod stock;
+mod subscription;
+mod temporary;
+mod topic;
+mod transaction;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use storage::Lsn;
+
+pub use self::broker::{Attendance, Broker, Phase, ShutDownNotice};
+pub use self::connection::{ConnectRequest, Connection, ConsumerRequest, PullTimeout};
+pub use self::consumer::{Acknowledgement, LastDelivered};
+pub use self::error::Refusal;
+pub use self::message::{Message, MessageError};
+pub use self::options::BrokerOptions;
+pub use self::outbox::{ConsumerTag, Delivery, Outbox};
+pub use self::status::{BrokerStatus, DestinationStatus};
+
+/// When the outcome of an operation is certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Receipt {
+    /// Now.
+    Done,
+    /// Once the journal has released this.
+    At(Lsn),
+}
+
+impl From<Option<Lsn>> for Receipt {
+    fn from(lsn: Option<Lsn>) -> Self {
+        lsn.map_or(Receipt::Done, Receipt::At)
+    }
+}
+
+/// Milliseconds since 1970.
+fn wall_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,46 @@
+//! What can be chosen about the broker.
+
+use std::time::Duration;
+
+/// What can be chosen about the broker; the defaults are those of the product.
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    /// The name announced to clients.
+    pub name: String,
+    /// Bytes of persistent bodies kept in memory; what is beyond is read back from the journal.
+    pub memory_bytes: usize,
+    /// Bytes of non-persistent messages in memory; beyond it sends to queues are refused.
+    pub non_persistent_bytes: usize,
+    /// Dispatch by JMS priority; otherwise first in, first out, as ActiveMQ does by default.
+    pub prioritized_messages: bool,
+    /// How long the sequence of a producer that does nothing is remembered.
+    pub producer_retention: Duration,
+    /// Time between two searches for expired messages; zero = only at dispatch.
+    pub expiry_interval: Duration,
+    /// How many messages a non-durable topic consumer may have waiting beyond its prefetch before
+    /// the oldest is discarded; None = only the memory decides.
+    pub pending_message_limit: Option<usize>,
+    /// Larger prefetches are cut down to this.
+    pub prefetch_max: u32,
+    /// Bytes that may wait for one connection's socket; beyond it nothing is dispatched to it.
+    pub outbox_bytes: usize,
+    /// URIs of all brokers of the pair, for clients; empty = nothing is announced.
+    pub peers: Vec<String>,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        BrokerOptions {
+            name: "baton".to_owned(),
+            memory_bytes: 64 << 20,
+            non_persistent_bytes: 256 << 20,
+            prioritized_messages: false,
+            producer_retention: Duration::from_secs(24 * 60 * 60),
+            expiry_interval: Duration::from_secs(30),
+            pending_message_limit: None,
+            prefetch_max: 32_767,
+            outbox_bytes: 2 << 20,
+            peers: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! A queue; also a durable subscription, which is a queue that a topic fills and one consumer reads.
+//!
+//! All that changes is behind one lock that is held for a short, bounded time. What takes longer or needs
+//! other locks, an operation collects as [`Effects`] and does after the lock is let go. The backlog's
+//! own lock and the outboxes' locks nest inside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use openwire::{ConnectionId, ConsumerId, Destination};
+use parking_lot::Mutex;
+use storage::store::{AppendError, Enqueued, NewMessage, ProducerSequence};
+use storage::{Backlog, Location, Lsn, Position};
+
+use super::browse::Browser;
+use super::consumer::{Address, Consumer, InFlight, LastDelivered, TransactionNumber};
+use super::descriptor::{Descriptor, SubscriptionKey};
+use super::outbox::Outbox;
+use super::stock::{Key, Place, Slot, Stock};
+use super::{Broker, Message, Receipt, Refusal};
+
+/// A queue or a durable subscription.
+pub(crate) struct Queue {
+    /// The queue; of a subscription, its topic.
+    name: Destination,
+    subscription: Option<Descriptor>,
+    /// The connection that made it, for a temporary queue.
+    owner: Option<ConnectionId>,
+    pub(super) state: Mutex<State>,
+    pub(super) counters: Counters,
+}
+
+/// What status pages say of a destination.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) enqueued: AtomicU64,
+    pub(super) dequeued: AtomicU64,
+    pub(super) producers: AtomicUsize,
+}
+
+/// What changes in a queue.
+pub(super) struct State {
+    pub(super) stock: Stock,
+    pub(super) consumers: Vec<Consumer>,
+    /// Where the search for the next consumer starts.
+    pub(super) turn: usize,
+    pub(super) browsers: Vec<Browser>,
+    /// In flight to consumers that are gone, held by open transactions.
+    pub(super) orphans: Vec<InFlight>,
+    /// The number of the last dispatch.
+    pub(super) sequence: u64,
+    /// The dispatcher comes when this is released.
+    pub(super) visit: Option<Lsn>,
+    pub(super) is_reading: bool,
+    is_deleted: bool,
+}
+
+/// What is to be done once the queue's lock is let go.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub(super) wakes: Vec<Arc<Outbox>>,
+    pub(super) visit: Option<Lsn>,
+    pub(super) read: Vec<(Key, Location)>,
+    pub(super) browse: Vec<(ConsumerId, Vec<Location>)>,
+    pub(super) expired: Vec<Slot>,
+}
+
+impl Effects {
+    pub(super) fn wake(&mut self, outbox: &Arc<Outbox>) {
+        if !self.wakes.iter().any(|other| Arc::ptr_eq(other, outbox)) {
+            self.wakes.push(Arc::clone(outbox));
+        }
+    }
+}
+
+impl Queue {
+    /// A queue as it is found at start, or made on first use.
+    pub(super) fn new(
+        name: Destination,
+        subscription: Option<Descriptor>,
+        owner: Option<ConnectionId>,
+        backlog: Option<Arc<Backlog>>,
+        is_prioritized: bool,
+    ) -> Arc<Self> {
+        Arc::new(Queue {
+            name,
+            subscription,
+            owner,
+            state: Mutex::new(State {
+                stock: Stock::new(backlog, is_prioritized),
+                consumers: Vec::new(),
+                turn: 0,
+                browsers: Vec::new(),
+                orphans: Vec::new(),
+                sequence: 0,
+                visit: None,
+                is_reading: false,
+                is_deleted: false,
+            }),
+            counters: Counters::default(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &Destination {
+        &self.name
+    }
+
+    /// What the subscription was made with; None for a queue.
+    pub(super) fn subscription(&self) -> Option<&Descriptor> {
+        self.subscription.as_ref()
+    }
+
+    pub(super) fn subscription_key(&self) -> Option<&SubscriptionKey> {
+        match &self.subscription {
+            Some(Descriptor::Subscription { key, .. }) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The connection that may consume from it, when only one may.
+    pub(super) fn owner(&self) -> Option<&ConnectionId> {
+        self.owner.as_ref()
+    }
+
+    /// The journal's part of the queue, made now if there is none.
+    pub(super) fn backlog(&self, broker: &Broker) -> Result<Arc<Backlog>, AppendError> {
+        let mut state = self.state.lock();
+        if let Some(backlog) = state.stock.backlog() {
+            return Ok(Arc::clone(backlog));
+        }
+        let descriptor = self
+            .subscription
+            .clone()
+            .unwrap_or_else(|| Descriptor::Queue {
+                name: self.name.clone(),
+            });
+        let (backlog, _) = broker.store().create_backlog(descriptor.encode())?;
+        state.stock.attach(Arc::clone(&backlog));
+        Ok(backlog)
+    }
+
+    /// Appends a persistent message.
+    pub(super) fn enqueue(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        message: &Arc<Message>,
+        producer: Option<ProducerSequence<'_>>,
+    ) -> Result<Receipt, Refusal> {
+        let backlog = self.backlog(broker)?;
+        let order = self.state.lock().stock.order_of(message.priority());
+        let new = NewMessage {
+            producer,
+            order,
+            expiration_ms: message.expiration_ms(),
+            body: message.stored().bytes(),
+        };
+        match broker.store().enqueue(&[backlog], new)? {
+            Enqueued::Appended {
+                lsn,
+                location,
+                positions,
+            } => {
+                for position in positions {
+                    self.arrived(broker, lsn, position, location, message);
+                }
+                Ok(Receipt::At(lsn))
+            }
+            Enqueued::Duplicate { lsn } => Ok(Receipt::At(lsn)),
+        }
+    }
+
+    /// A journaled message came in; it can be dispatched once `lsn` is released.
+    pub(super) fn arrived(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        lsn: Lsn,
+        position: Position,
+        location: Location,
+        message: &Arc<Message>,
+    ) {
+        self.counters.enqueued.fetch_add(1, Ordering::Relaxed);
+        let mut effects = Effects::default();
+        {
+            let mut state = self.state.lock();
+            let may_cache = state.may_cache(broker);
+            state.stock.arrived(position, location, message, may_cache);
+            if !state.consumers.is_empty() {
+                state.reserve_for_arrival(position, broker);
+                state.want_visit(lsn, &mut effects);
+            }
+        }
+        self.apply(broker, effects);
+    }
+
+    /// A transaction committed at `lsn` brought `count` messages.
+    pub(super) fn committed(self: &Arc<Self>, broker: &Arc<Broker>, lsn: Lsn, count: u64) {
+        self.counters.enqueued.fetch_add(count, Ordering::Relaxed);
+        let mut effects = Effects::default();
+        {
+            let mut state = self.state.lock();
+            if !state.consumers.is_empty() {
+                state.want_visit(lsn, &mut effects);
+            }
+        }
+        self.apply(broker, effects);
+    }
+
+    /// Takes a message that is kept nowhere else, and dispatches.
+    pub(super) fn enqueue_memory(self: &Arc<Self>, broker: &Arc<Broker>, message: Arc<Message>) {
+        self.counters.enqueued.fetch_add(1, Ordering::Relaxed);
+        self.change(broker, |state| {
+            if !state.is_deleted {
+                state.stock.push_memory(message);
+            }
+        });
+    }
+
+    /// Adds a consumer and dispatches to it. False: it is there already.
+    pub(super) fn add_consumer(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        address: Address,
+        prefetch: usize,
+    ) -> Result<bool, Refusal> {
+        self.change(broker, |state| {
+            if state.is_deleted {
+                return Err(Refusal::NoSuchDestination(self.name.clone()));
+            }
+            if state
+                .consumers
+                .iter()
+                .any(|consumer| consumer.address.id == address.id)
+            {
+                return Ok(false);
+            }
+            if let Some(key) = self.subscription_key()
+                && !state.consumers.is_empty()
+            {
+                return Err(Refusal::SubscriptionInUse {
+                    client_id: key.client_id.clone(),
+                    name: key.name.clone(),
+                });
+            }
+            state.consumers.push(Consumer::new(address, prefetch));
+            state.stock.look_again();
+            Ok(true)
+        })
+    }
+
+    /// Removes a consumer; what was in flight to it goes back to its place in the order.
+    pub(super) fn remove_consumer(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        id: &ConsumerId,
+        last_delivered: LastDelivered,
+        unsent_from: Option<u64>,
+    ) {
+        self.change(broker, |state| {
+            state.browsers.retain(|browser| browser.address.id != *id);
+            let Some(index) = state.consumers.iter().position(|c| c.address.id == *id) else {
+                return;
+            };
+            let consumer = state.consumers.remove(index);
+            if state.turn > index {
+                state.turn -= 1;
+            }
+            for in_flight in consumer.into_in_flight(last_delivered, unsent_from) {
+                if in_flight.held_by.is_some() {
+                    state.orphans.push(in_flight);
+                } else {
+                    state.stock.put_back(in_flight.slot);
+                }
+            }
+        });
+    }
+
+    /// Changes the window of a consumer.
+    pub(super) fn set_prefetch(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        id: &ConsumerId,
+        prefetch: usize,
+    ) {
+        self.change(broker, |state| {
+            if let Some(consumer) = state.consumer(id) {
+                consumer.set_prefetch(prefetch);
+            } else if let Some(browser) = state.browser(id) {
+                browser.set_prefetch(prefetch);
+            }
+        });
+    }
+
+    /// Asks for one message. Answers the pull's number if it is to be given up after a time.
+    pub(super) fn pull(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        id: &ConsumerId,
+        is_immediate: bool,
+    ) -> Option<u64> {
+        self.change(broker, |state| {
+            if let Some(consumer) = state.consumer(id) {
+                return Some(consumer.pull(is_immediate).number);
+            }
+            if let Some(browser) = state.browser(id) {
+                browser.pull();
+            }
+            None
+        })
+    }
+
+    /// The time of a pull is over: tells the client if it got nothing.
+    pub(super) fn give_up_pull(&self, id: &ConsumerId, number: u64) {
+        let mut state = self.state.lock();
+        if let Some(consumer) = state.consumer(id)
+            && consumer.give_up_pull(Some(number))
+        {
+            consumer.address.outbox.wake();
+        }
+    }
+
+    /// The dispatcher's visit: more is released.
+    pub(super) fn visit(self: &Arc<Self>, broker: &Arc<Broker>) {
+        self.change(broker, |state| {
+            state.visit = None;
+            state.stock.look_again();
+        });
+    }
+
+    /// Dispatches whatever can be dispatched.
+    pub(super) fn dispatch(self: &Arc<Self>, broker: &Arc<Broker>) {
+        self.change(broker, |_| ());
+    }
+
+    /// Changes the state under the lock, then dispatches, then does what that calls for.
+    pub(super) fn change<T>(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        change: impl FnOnce(&mut State) -> T,
+    ) -> T {
+        let mut effects = Effects::default();
+        let result = {
+            let mut state = self.state.lock();
+            let result = change(&mut state);
+            state.dispatch_round(broker, &mut effects);
+            result
+        };
+        self.apply(broker, effects);
+        result
+    }
+
+    /// Does what an operation called for, without the lock.
+    fn apply(self: &Arc<Self>, broker: &Arc<Broker>, effects: Effects) {
+        for outbox in effects.wakes {
+            outbox.wake();
+        }
+        if let Some(lsn) = effects.visit {
+            broker.dispatcher().visit_at(lsn, self);
+        }
+        if !effects.read.is_empty() {
+            self.read_back(broker, effects.read);
+        }
+        for (browser, locations) in effects.browse {
+            self.read_for_browser(broker, browser, locations);
+        }
+        if !effects.expired.is_empty() {
+            broker.dead_letter(self, effects.expired, super::message::Cause::Expired);
+        }
+    }
+
+    /// Deletes a temporary queue with all that is in it.
+    pub(super) fn delete(&self) {
+        let mut state = self.state.lock();
+        state.is_deleted = true;
+        state.stock.clear();
+        state.consumers.clear();
+        state.browsers.clear();
+        state.orphans.clear();
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        self.state.lock().is_deleted
+    }
+
+    pub(super) fn consumer_count(&self) -> usize {
+        let state = self.state.lock();
+        state.consumers.len() + state.browsers.len()
+    }
+
+    /// Removes what `taken` holds from the journal. None: nothing of it is there.
+    pub(super) fn consumed(
+        &self,
+        broker: &Broker,
+        taken: &[InFlight],
+    ) -> Result<Option<Lsn>, Refusal> {
+        let positions: Vec<Position> = taken
+            .iter()
+            .filter_map(|in_flight| in_flight.slot.position())
+            .collect();
+        self.counters
+            .dequeued
+            .fetch_add(taken.len() as u64, Ordering::Relaxed);
+        if positions.is_empty() {
+            return Ok(None);
+        }
+        let backlog = self.backlog(broker)?;
+        Ok(Some(broker.store().acknowledge(&backlog, &positions)?))
+    }
+}
+
+impl State {
+    pub(super) fn consumer(&mut self, id: &ConsumerId) -> Option<&mut Consumer> {
+        self.consumers.iter_mut().find(|consumer| {
+            // The numbers differ far more often than the text.
+            consumer.address.id.value == id.value && consumer.address.id == *id
+        })
+    }
+
+    pub(super) fn browser(&mut self, id: &ConsumerId) -> Option<&mut Browser> {
+        self.browsers
+            .iter_mut()
+            .find(|browser| browser.address.id == *id)
+    }
+
+    pub(super) fn want_visit(&mut self, lsn: Lsn, effects: &mut Effects) {
+        if self.visit.is_none_or(|visit| lsn < visit) {
+            self.visit = Some(lsn);
+            effects.visit = Some(lsn);
+        }
+    }
+
+    /// A body is worth keeping when there is room, or when it is about to be dispatched.
+    fn may_cache(&self, broker: &Broker) -> bool {
+        let memory = broker.memory();
+        memory.has_room_for_cache() && self.stock.cached_bytes() < memory.share_bytes()
+            || self.stock.cached_bytes() < 64 << 10 && self.consumers.iter().any(Consumer::has_room)
+    }
+
+    /// Reserves early, so that the message and its reservation are released together.
+    fn reserve_for_arrival(&mut self, position: Position, broker: &Broker) {
+        if self.stock.is_near(position)
+            && let Err(error) = self
+                .stock
+                .reserve_around(position.sequence(), broker.store())
+        {
+            // Dispatch asks again and waits.
+            tracing::debug!(%error, "No dispatch reservation.");
+        }
+    }
+
+    /// Ends a transaction's hold on what stays outstanding; what has no consumer any more goes back
+    /// to its place.
+    pub(super) fn let_go(&mut self, transaction: TransactionNumber) {
+        for consumer in &mut self.consumers {
+            consumer.let_go(transaction);
+        }
+        for in_flight in self.take_orphans(transaction) {
+            self.stock.put_back(in_flight.slot);
+        }
+    }
+
+    /// Takes out what a committed transaction holds.
+    pub(super) fn take_held(&mut self, transaction: TransactionNumber) -> Vec<InFlight> {
+        let mut taken = self.take_orphans(transaction);
+        for consumer in &mut self.consumers {
+            taken.extend(consumer.take_held(transaction));
+        }
+        taken
+    }
+
+    /// The journal positions that a transaction holds.
+    pub(super) fn held_positions(&self, transaction: TransactionNumber) -> Vec<Position> {
+        let orphans = self
+            .orphans
+            .iter()
+            .filter(|in_flight| in_flight.held_by == Some(transaction))
+            .filter_map(|in_flight| in_flight.slot.position());
+        self.consumers
+            .iter()
+            .flat_map(|consumer| consumer.held_positions(transaction))
+            .chain(orphans)
+            .collect()
+    }
+
+    fn take_orphans(&mut self, transaction: TransactionNumber) -> Vec<InFlight> {
+        let (taken, kept) = std::mem::take(&mut self.orphans)
+            .into_iter()
+            .partition(|in_flight| in_flight.held_by == Some(transaction));
+        self.orphans = kept;
+        taken
+    }
+
+    /// Messages that wait or are in flight.
+    pub(super) fn pending(&self) -> usize {
+        let in_memory = |in_flight: &&InFlight| in_flight.slot.place == Place::Memory;
+        let in_flight: usize = self
+            .consumers
+            .iter()
+            .map(|consumer| consumer.in_flight.iter().filter(in_memory).count())
+            .sum();
+        self.stock.backlog().map_or(0, |backlog| backlog.len())
+            + self.stock.memory_len()
+            + in_flight
+            + self.orphans.iter().filter(in_memory).count()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.orphans.len()
+            + self
+                .consumers
+                .iter()
+                .map(|consumer| consumer.in_flight.len())
+                .sum::<usize>()
+    }
+}

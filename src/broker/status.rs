@@ -1,0 +1,139 @@
+//! What the broker says of itself to status pages.
+
+use std::sync::atomic::Ordering;
+
+use openwire::{Destination, DestinationKind};
+use serde::Serialize;
+
+use super::Broker;
+use super::destination::Target;
+use super::queue::Counters;
+
+/// The broker at one moment.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BrokerStatus {
+    /// Open connections.
+    pub connections: usize,
+    /// Bytes of persistent bodies in memory beside the journal.
+    pub memory_used_bytes: usize,
+    /// Bytes of non-persistent messages.
+    pub non_persistent_bytes: usize,
+    /// Queues, topics and durable subscriptions, by name.
+    pub destinations: Vec<DestinationStatus>,
+}
+
+/// One destination at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct DestinationStatus {
+    /// The name; of a durable subscription `topic (client id, name)`.
+    pub name: String,
+    /// `queue`, `topic`, `temp-queue`, `temp-topic` or `subscription`.
+    pub kind: &'static str,
+    /// Messages waiting or in flight.
+    pub pending: usize,
+    /// Messages dispatched and not acknowledged.
+    pub in_flight: usize,
+    /// Consumers and browsers; of a topic, durable subscriptions too.
+    pub consumers: usize,
+    /// Producers that were opened for it.
+    pub producers: usize,
+    /// Messages that came in this tenure.
+    pub enqueued: u64,
+    /// Messages that were consumed, expired or given up in this tenure.
+    pub dequeued: u64,
+}
+
+impl Broker {
+    /// The broker at this moment. Never waits for storage.
+    #[must_use]
+    pub fn status(&self) -> BrokerStatus {
+        let mut destinations = self.destination_statuses();
+        destinations.extend(self.subscription_statuses());
+        destinations.sort_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
+        BrokerStatus {
+            connections: self.connections.lock().len(),
+            memory_used_bytes: self.memory().persistent_bytes(),
+            non_persistent_bytes: self.memory().non_persistent_bytes(),
+            destinations,
+        }
+    }
+
+    fn destination_statuses(&self) -> Vec<DestinationStatus> {
+        let targets: Vec<(Destination, Target)> = self
+            .destinations
+            .read()
+            .iter()
+            .map(|(name, target)| (name.clone(), target.clone()))
+            .collect();
+        let status = |(name, target): &(Destination, Target)| {
+            let (pending, in_flight) = match target {
+                Target::Queue(queue) => {
+                    let state = queue.state.lock();
+                    (state.pending(), state.in_flight())
+                }
+                Target::Topic(_) => (0, 0),
+            };
+            let text = name.name.clone().unwrap_or_default().to_string();
+            let consumers = target.consumer_count();
+            describe(
+                text,
+                kind_name(name.kind),
+                pending,
+                in_flight,
+                consumers,
+                target.counters(),
+            )
+        };
+        targets.iter().map(status).collect()
+    }
+
+    fn subscription_statuses(&self) -> Vec<DestinationStatus> {
+        let subscriptions = self.subscriptions.lock();
+        let status = |(key, queue): (&super::descriptor::SubscriptionKey, &std::sync::Arc<_>)| {
+            let queue: &super::queue::Queue = queue;
+            let topic = queue.name().name.clone().unwrap_or_default();
+            let name = format!("{topic} ({}, {})", key.client_id, key.name);
+            let state = queue.state.lock();
+            let (pending, in_flight) = (state.pending(), state.in_flight());
+            let consumers = state.consumers.len();
+            describe(
+                name,
+                "subscription",
+                pending,
+                in_flight,
+                consumers,
+                &queue.counters,
+            )
+        };
+        subscriptions.iter().map(status).collect()
+    }
+}
+
+fn describe(
+    name: String,
+    kind: &'static str,
+    pending: usize,
+    in_flight: usize,
+    consumers: usize,
+    counters: &Counters,
+) -> DestinationStatus {
+    DestinationStatus {
+        name,
+        kind,
+        pending,
+        in_flight,
+        consumers,
+        producers: counters.producers.load(Ordering::Relaxed),
+        enqueued: counters.enqueued.load(Ordering::Relaxed),
+        dequeued: counters.dequeued.load(Ordering::Relaxed),
+    }
+}
+
+fn kind_name(kind: DestinationKind) -> &'static str {
+    match kind {
+        DestinationKind::Queue => "queue",
+        DestinationKind::Topic => "topic",
+        DestinationKind::TempQueue => "temp-queue",
+        DestinationKind::TempTopic => "temp-topic",
+    }
+}

@@ -1,0 +1,531 @@
+//! What waits in one queue to be dispatched, in order.
+//!
+//! Persistent messages wait in the journal's backlog; a short window of them, from the cursors on, is
+//! held here with their bodies. Non-persistent messages and those that came back from a consumer
+//! are held here too. One map has them all in dispatch order.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use storage::store::AppendError;
+use storage::{Backlog, Entry, Location, Lsn, Position, Store};
+
+use super::Message;
+
+/// The order of all messages when priorities do not count: JMS' normal priority.
+pub(super) const PLAIN_ORDER: u8 = 4;
+
+const ORDERS: usize = 10;
+const ALL_ORDERS: u16 = (1 << ORDERS) - 1;
+
+/// Below this many journaled messages of an order the window is filled up ...
+const WINDOW_LOW: usize = 128;
+/// ... to this many, unless they are large.
+const WINDOW_HIGH: usize = 512;
+/// Bytes of records in the window; one message is let in anyway.
+const WINDOW_BYTES: usize = 2 << 20;
+/// Messages read back in one go.
+const RUN_MESSAGES: usize = 256;
+/// Bytes read back in one go; one message is read anyway.
+const RUN_BYTES: usize = 1 << 20;
+
+/// How far ahead of dispatch a reservation reaches. After a takeover up to this many messages are
+/// flagged as redelivered although nobody saw them.
+const RESERVED_AHEAD: u64 = 1000;
+
+/// A message's place in the dispatch order of its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    /// Of the message itself if it is journaled, else of the journaled message that it came after.
+    position: Position,
+    /// 0 for journaled messages, a running number for others.
+    sub: u64,
+}
+
+/// Where a message is kept until it is consumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the journal.
+    Journal {
+        position: Position,
+        location: Location,
+    },
+    /// Nowhere but here.
+    Memory,
+}
+
+/// A message that waits or is in flight.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) key: Key,
+    pub(super) place: Place,
+    pub(super) expiration_ms: i64,
+    /// How often it was delivered before.
+    pub(super) redeliveries: u32,
+    /// None: it has to be read back before it can be dispatched.
+    pub(super) message: Option<Arc<Message>>,
+}
+
+impl Slot {
+    pub(super) fn is_expired(&self, now_ms: i64) -> bool {
+        self.expiration_ms > 0 && self.expiration_ms <= now_ms
+    }
+
+    pub(super) fn position(&self) -> Option<Position> {
+        match self.place {
+            Place::Journal { position, .. } => Some(position),
+            Place::Memory => None,
+        }
+    }
+}
+
+/// What can be said of the first message that waits.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It can be dispatched.
+    Ready,
+    /// Its body has to be read back first.
+    Unread,
+    /// Its reservation is not released yet.
+    Unreserved(Lsn),
+    /// Nothing waits.
+    Nothing,
+}
+
+/// What waits in one queue to be dispatched, in order.
+pub(super) struct Stock {
+    backlog: Option<Arc<Backlog>>,
+    is_prioritized: bool,
+    ready: BTreeMap<Key, Slot>,
+    /// Journaled messages in `ready`, by order.
+    ready_journaled: [usize; ORDERS],
+    /// Messages in `ready` whose body has to be read back.
+    unread: usize,
+    ready_journaled_bytes: usize,
+    /// The next sequence of the backlog that is not in the window yet, by order.
+    cursors: [u64; ORDERS],
+    /// Orders that may have messages at or beyond their cursor.
+    unseen: u16,
+    /// Orders that a message may have in this queue.
+    used: u16,
+    /// Bodies that just came in, for when the window reaches them.
+    cached: HashMap<Location, Arc<Message>>,
+    cached_bytes: usize,
+    /// A body was not cached: further ones would be reached only after reading anyway.
+    has_cache_gap: bool,
+    /// Positions beyond the cursors that are being taken out another way.
+    withdrawn: HashSet<Position>,
+    reservation: Reservation,
+    redelivered_below: u64,
+    /// The highest sequence seen, by which messages outside the journal find their place.
+    newest: u64,
+    memory_count: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Reservation {
+    /// Below this dispatch is allowed.
+    usable: u64,
+    /// Below this it is allowed once `lsn` is released.
+    below: u64,
+    lsn: Lsn,
+}
+
+impl Stock {
+    pub(super) fn new(backlog: Option<Arc<Backlog>>, is_prioritized: bool) -> Self {
+        let mut stock = Stock {
+            backlog: None,
+            is_prioritized,
+            ready: BTreeMap::new(),
+            ready_journaled: [0; ORDERS],
+            unread: 0,
+            ready_journaled_bytes: 0,
+            cursors: [0; ORDERS],
+            unseen: 0,
+            used: 0,
+            cached: HashMap::new(),
+            cached_bytes: 0,
+            has_cache_gap: false,
+            withdrawn: HashSet::new(),
+            reservation: Reservation::default(),
+            redelivered_below: 0,
+            newest: 0,
+            memory_count: 0,
+        };
+        if let Some(backlog) = backlog {
+            stock.attach(backlog);
+        }
+        stock
+    }
+
+    /// Takes over a backlog, whatever is in it already.
+    pub(super) fn attach(&mut self, backlog: Arc<Backlog>) {
+        let (below, lsn) = backlog.reserved_below();
+        self.reservation = Reservation {
+            usable: 0,
+            below,
+            lsn,
+        };
+        self.redelivered_below = backlog.redelivered_below();
+        self.used = ALL_ORDERS;
+        self.unseen = ALL_ORDERS;
+        self.backlog = Some(backlog);
+    }
+
+    pub(super) fn backlog(&self) -> Option<&Arc<Backlog>> {
+        self.backlog.as_ref()
+    }
+
+    /// The order in which a message of this priority is dispatched.
+    pub(super) fn order_of(&self, priority: i8) -> u8 {
+        if self.is_prioritized {
+            priority.clamp(0, 9).unsigned_abs()
+        } else {
+            PLAIN_ORDER
+        }
+    }
+
+    /// A journaled message came: keeps its body if that is of use before it is read back anyway.
+    pub(super) fn arrived(
+        &mut self,
+        position: Position,
+        location: Location,
+        message: &Arc<Message>,
+        may_cache: bool,
+    ) {
+        self.newest = self.newest.max(position.sequence());
+        self.used |= 1 << position.order();
+        if position.sequence() < self.cursors[usize::from(position.order())] {
+            return;
+        }
+        self.cache(location, message, may_cache);
+    }
+
+    fn cache(&mut self, location: Location, message: &Arc<Message>, may_cache: bool) {
+        if may_cache && !self.has_cache_gap {
+            self.cached_bytes += message.len();
+            self.cached.insert(location, Arc::clone(message));
+        } else {
+            self.has_cache_gap = true;
+        }
+    }
+
+    fn uncache(&mut self, location: Location) -> Option<Arc<Message>> {
+        let message = self.cached.remove(&location)?;
+        self.cached_bytes -= message.len();
+        Some(message)
+    }
+
+    /// The body at a location, if it is in memory.
+    pub(super) fn cached(&self, location: Location) -> Option<Arc<Message>> {
+        self.cached.get(&location).map(Arc::clone)
+    }
+
+    pub(super) fn cached_bytes(&self) -> usize {
+        self.cached_bytes
+    }
+
+    /// A message came that is kept nowhere else.
+    pub(super) fn push_memory(&mut self, message: Arc<Message>) {
+        self.memory_count += 1;
+        let order = self.order_of(message.priority());
+        let key = Key {
+            position: Position::new(order, self.newest),
+            sub: self.memory_count,
+        };
+        let slot = Slot {
+            key,
+            place: Place::Memory,
+            expiration_ms: message.expiration_ms(),
+            redeliveries: 0,
+            message: Some(message),
+        };
+        self.ready.insert(key, slot);
+    }
+
+    /// A message came back from a consumer.
+    pub(super) fn put_back(&mut self, slot: Slot) {
+        self.insert(slot);
+    }
+
+    /// The journal has more messages than were looked at.
+    pub(super) fn look_again(&mut self) {
+        self.unseen |= self.used;
+    }
+
+    /// Fills the window from the backlog. Answers the position in the journal that has to be
+    /// released before more can be seen.
+    pub(super) fn refill(&mut self, released: Lsn) -> Option<Lsn> {
+        if self.unseen == 0 {
+            return None;
+        }
+        let backlog = Arc::clone(self.backlog.as_ref()?);
+        let mut wait: Option<Lsn> = None;
+        for order in (0..=9u8).rev() {
+            let index = usize::from(order);
+            if self.unseen & (1 << order) == 0 || self.ready_journaled[index] >= WINDOW_LOW {
+                continue;
+            }
+            let found = self.refill_order(&backlog, order, released);
+            match found {
+                Found::All => self.seen_all_of(order),
+                Found::Enough => {}
+                Found::Unreleased(lsn) => {
+                    self.unseen &= !(1 << order);
+                    wait = Some(wait.map_or(lsn, |other| other.min(lsn)));
+                }
+            }
+        }
+        wait
+    }
+
+    fn refill_order(&mut self, backlog: &Backlog, order: u8, released: Lsn) -> Found {
+        let mut found = Found::All;
+        let from = Position::new(order, self.cursors[usize::from(order)]);
+        backlog.scan(from, &mut |position, entry| {
+            if position.order() != order {
+                return ControlFlow::Break(());
+            }
+            if entry.visible > released {
+                found = Found::Unreleased(entry.visible);
+                return ControlFlow::Break(());
+            }
+            if !self.has_window_room(order) {
+                found = Found::Enough;
+                return ControlFlow::Break(());
+            }
+            self.admit(position, entry);
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    fn has_window_room(&self, order: u8) -> bool {
+        let count = self.ready_journaled[usize::from(order)];
+        count == 0 || count < WINDOW_HIGH && self.ready_journaled_bytes < WINDOW_BYTES
+    }
+
+    fn admit(&mut self, position: Position, entry: &Entry) {
+        self.cursors[usize::from(position.order())] = position.sequence() + 1;
+        self.newest = self.newest.max(position.sequence());
+        let message = self.uncache(entry.location);
+        if self.withdrawn.contains(&position) {
+            return;
+        }
+        self.insert(Slot {
+            key: Key { position, sub: 0 },
+            place: Place::Journal {
+                position,
+                location: entry.location,
+            },
+            expiration_ms: entry.expiration_ms,
+            redeliveries: u32::from(position.sequence() < self.redelivered_below),
+            message,
+        });
+    }
+
+    fn seen_all_of(&mut self, order: u8) {
+        self.unseen &= !(1 << order);
+        if !self.is_prioritized && order != PLAIN_ORDER {
+            // Left behind by a configuration with priorities; nothing is added to it any more.
+            self.used &= !(1 << order);
+        }
+        if self.unseen == 0 {
+            self.has_cache_gap = false;
+        }
+    }
+
+    fn insert(&mut self, slot: Slot) {
+        if let Place::Journal { position, location } = slot.place {
+            self.ready_journaled[usize::from(position.order())] += 1;
+            self.ready_journaled_bytes += location.length as usize;
+        }
+        self.unread += usize::from(slot.message.is_none());
+        self.ready.insert(slot.key, slot);
+    }
+
+    /// What can be said of the first message that waits.
+    pub(super) fn next(&mut self, store: &Store, released: Lsn) -> Result<Next, AppendError> {
+        let Some((_, slot)) = self.ready.first_key_value() else {
+            return Ok(Next::Nothing);
+        };
+        let (position, is_read) = (slot.position(), slot.message.is_some());
+        if let Some(position) = position
+            && !self.is_reserved(position.sequence(), released)
+        {
+            self.reserve_around(position.sequence(), store)?;
+            return Ok(Next::Unreserved(self.reservation.lsn));
+        }
+        Ok(if is_read { Next::Ready } else { Next::Unread })
+    }
+
+    /// The first message that waits.
+    pub(super) fn first(&self) -> Option<&Slot> {
+        self.ready.first_key_value().map(|(_, slot)| slot)
+    }
+
+    /// Takes the first message that waits.
+    pub(super) fn take_first(&mut self) -> Option<Slot> {
+        let (_, slot) = self.ready.pop_first()?;
+        self.taken(&slot);
+        Some(slot)
+    }
+
+    fn taken(&mut self, slot: &Slot) {
+        self.unread -= usize::from(slot.message.is_none());
+        if let Place::Journal { position, location } = slot.place {
+            self.ready_journaled[usize::from(position.order())] -= 1;
+            self.ready_journaled_bytes -= location.length as usize;
+        }
+    }
+
+    fn is_reserved(&mut self, sequence: u64, released: Lsn) -> bool {
+        let reservation = &mut self.reservation;
+        if reservation.lsn <= released {
+            reservation.usable = reservation.below;
+        }
+        sequence < reservation.usable
+    }
+
+    /// Reserves ahead of `sequence`, which is about to be dispatched, early enough that in the
+    /// steady state no dispatch waits for it.
+    pub(super) fn reserve_around(
+        &mut self,
+        sequence: u64,
+        store: &Store,
+    ) -> Result<(), AppendError> {
+        let Some(backlog) = &self.backlog else {
+            return Ok(());
+        };
+        if sequence + RESERVED_AHEAD / 2 < self.reservation.below {
+            return Ok(());
+        }
+        let below = sequence + RESERVED_AHEAD;
+        let lsn = store.reserve_dispatch(backlog, below)?;
+        self.reservation.below = below;
+        self.reservation.lsn = lsn;
+        Ok(())
+    }
+
+    /// Whether a message that arrives with this sequence is soon to be dispatched.
+    pub(super) fn is_near(&self, position: Position) -> bool {
+        let cursor = self.cursors[usize::from(position.order())];
+        position.sequence().saturating_sub(cursor) < RESERVED_AHEAD / 2
+    }
+
+    /// The first messages that have to be read back.
+    pub(super) fn unread_run(&self) -> Vec<(Key, Location)> {
+        let mut bytes = 0;
+        let mut run = Vec::new();
+        for (key, slot) in &self.ready {
+            let Place::Journal { location, .. } = slot.place else {
+                continue;
+            };
+            if slot.message.is_some() {
+                continue;
+            }
+            bytes += location.length as usize;
+            if !run.is_empty() && (bytes > RUN_BYTES || run.len() == RUN_MESSAGES) {
+                break;
+            }
+            run.push((*key, location));
+        }
+        run
+    }
+
+    /// Whether messages should be read back now to have them when their turn comes.
+    pub(super) fn should_read_ahead(&self) -> bool {
+        self.unread > 0 && self.ready.len() - self.unread < WINDOW_LOW
+    }
+
+    /// A body was read back.
+    pub(super) fn fill(&mut self, key: Key, message: Arc<Message>) {
+        if let Some(slot) = self.ready.get_mut(&key)
+            && slot.message.replace(message).is_none()
+        {
+            self.unread -= 1;
+        }
+    }
+
+    /// Takes a message out of the order for good.
+    pub(super) fn take(&mut self, key: Key) -> Option<Slot> {
+        let slot = self.ready.remove(&key)?;
+        self.taken(&slot);
+        Some(slot)
+    }
+
+    /// Takes the messages out that have expired by `now_ms`: those waiting here, and the journaled
+    /// ones beyond the cursors.
+    pub(super) fn take_expired(&mut self, now_ms: i64, released: Lsn) -> Vec<Slot> {
+        let keys: Vec<Key> = self
+            .ready
+            .iter()
+            .filter(|(_, slot)| slot.is_expired(now_ms))
+            .map(|(key, _)| *key)
+            .collect();
+        let mut expired: Vec<Slot> = keys.into_iter().filter_map(|key| self.take(key)).collect();
+        self.withdraw_expired(now_ms, released, &mut expired);
+        expired
+    }
+
+    fn withdraw_expired(&mut self, now_ms: i64, released: Lsn, expired: &mut Vec<Slot>) {
+        let Some(backlog) = self.backlog.clone() else {
+            return;
+        };
+        for order in 0..=9u8 {
+            let from = Position::new(order, self.cursors[usize::from(order)]);
+            backlog.scan(from, &mut |position, entry| {
+                if position.order() != order || entry.visible > released {
+                    return ControlFlow::Break(());
+                }
+                let slot = Slot {
+                    key: Key { position, sub: 0 },
+                    place: Place::Journal {
+                        position,
+                        location: entry.location,
+                    },
+                    expiration_ms: entry.expiration_ms,
+                    redeliveries: 0,
+                    message: None,
+                };
+                if slot.is_expired(now_ms) && self.withdrawn.insert(position) {
+                    expired.push(slot);
+                }
+                ControlFlow::Continue(())
+            });
+        }
+    }
+
+    /// What was withdrawn is gone from the backlog.
+    pub(super) fn withdrawal_done(&mut self, position: Position) {
+        self.withdrawn.remove(&position);
+    }
+
+    /// All messages in memory that are kept nowhere else, in order, for a browser.
+    pub(super) fn memory_messages(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.ready
+            .values()
+            .filter(|slot| slot.place == Place::Memory)
+            .filter_map(|slot| slot.message.as_ref())
+    }
+
+    /// Messages waiting that are kept nowhere else.
+    pub(super) fn memory_len(&self) -> usize {
+        self.ready.len() - self.ready_journaled.iter().sum::<usize>()
+    }
+
+    /// Drops everything; for a temporary destination that is deleted.
+    pub(super) fn clear(&mut self) {
+        *self = Stock::new(None, self.is_prioritized);
+    }
+}
+
+enum Found {
+    /// The cursor is at the end.
+    All,
+    /// The window is full.
+    Enough,
+    /// The next one is not released.
+    Unreleased(Lsn),
+}

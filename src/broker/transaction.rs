@@ -1,0 +1,226 @@
+//! Local transactions. Distributed ones will share this place.
+//!
+//! Persistent messages go to the journal at once and become visible with the commit record, which
+//! carries the acknowledgements as well. What is kept in memory only is published when the commit is
+//! released.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use openwire::ConsumerId;
+use storage::store::NewMessage;
+use storage::{Backlog, Lsn, Position};
+
+use super::consumer::{Acknowledgement, TransactionNumber};
+use super::destination::Target;
+use super::dispatcher::Visit;
+use super::queue::Queue;
+use super::{Broker, Message, Receipt, Refusal};
+
+/// An open transaction.
+pub(super) struct Transaction {
+    number: TransactionNumber,
+    /// How the client calls it, for messages.
+    name: String,
+    /// How the journal calls it.
+    key: Bytes,
+    /// Queues with acknowledgements that wait for the commit.
+    held: Vec<Arc<Queue>>,
+    /// Queues that journaled messages wait for, and how many.
+    journaled: Vec<(Arc<Queue>, u64)>,
+    /// What is to be published from memory at the commit.
+    publications: Vec<(Target, Arc<Message>)>,
+    /// Why it cannot be committed any more.
+    failure: Option<String>,
+}
+
+impl Transaction {
+    pub(super) fn new(broker: &Broker, name: String) -> Self {
+        let number = broker.next_number();
+        Transaction {
+            number,
+            // The journal drops what an earlier tenure left open, so the number alone is unique.
+            key: Bytes::from(format!("{number}:{name}")),
+            name,
+            held: Vec::new(),
+            journaled: Vec::new(),
+            publications: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// Makes the commit fail.
+    pub(super) fn fail(&mut self, cause: &impl ToString) {
+        self.failure.get_or_insert_with(|| cause.to_string());
+    }
+
+    /// Sends a message as a part of the transaction.
+    pub(super) fn send(
+        &mut self,
+        broker: &Arc<Broker>,
+        target: &Target,
+        message: Arc<Message>,
+    ) -> Result<(), Refusal> {
+        if !message.is_journaled() {
+            broker.check_memory(target)?;
+            self.publications.push((target.clone(), message));
+            return Ok(());
+        }
+        let queues = match target {
+            Target::Queue(queue) => vec![Arc::clone(queue)],
+            Target::Topic(topic) => {
+                let queues = broker.interested(topic, &message);
+                self.publications
+                    .push((target.clone(), Arc::clone(&message)));
+                queues
+            }
+        };
+        if queues.is_empty() {
+            return Ok(());
+        }
+        let backlogs = queues
+            .iter()
+            .map(|queue| queue.backlog(broker))
+            .collect::<Result<Vec<_>, _>>()?;
+        let new = NewMessage {
+            // What the client repeats after a reconnect is only what was not committed, so nothing
+            // is to be suppressed, and a sequence must not be remembered before the commit.
+            producer: None,
+            order: broker.order_of(&message),
+            expiration_ms: message.expiration_ms(),
+            body: message.stored().bytes(),
+        };
+        broker
+            .store()
+            .enqueue_in_transaction(&self.key, &backlogs, new)?;
+        for queue in queues {
+            match self
+                .journaled
+                .iter_mut()
+                .find(|(other, _)| Arc::ptr_eq(other, &queue))
+            {
+                Some((_, count)) => *count += 1,
+                None => self.journaled.push((queue, 1)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Acknowledges messages as a part of the transaction.
+    pub(super) fn acknowledge(
+        &mut self,
+        broker: &Arc<Broker>,
+        queue: &Arc<Queue>,
+        consumer: &ConsumerId,
+        acknowledgement: &Acknowledgement,
+    ) -> Result<(), Refusal> {
+        let count = queue.hold(broker, consumer, acknowledgement, self.number)?;
+        if count > 0 && !self.held.iter().any(|other| Arc::ptr_eq(other, queue)) {
+            self.held.push(Arc::clone(queue));
+        }
+        Ok(())
+    }
+
+    /// Commits.
+    pub(super) fn commit(mut self, broker: &Arc<Broker>) -> Result<Receipt, Refusal> {
+        let failed = |cause: String, name: &str| Refusal::TransactionFailed {
+            transaction: name.to_owned(),
+            cause,
+        };
+        if let Some(cause) = self.failure.take() {
+            let error = failed(cause, &self.name);
+            self.roll_back(broker);
+            return Err(error);
+        }
+        match self.write_commit(broker) {
+            Ok(lsn) => {
+                self.take_effect(broker, lsn);
+                Ok(lsn.into())
+            }
+            Err(refusal) => {
+                let error = failed(refusal.to_string(), &self.name);
+                self.roll_back(broker);
+                Err(error)
+            }
+        }
+    }
+
+    /// Appends the commit. None: there is nothing that the journal has to know.
+    fn write_commit(&self, broker: &Broker) -> Result<Option<Lsn>, Refusal> {
+        let mut acknowledged: Vec<(Arc<Backlog>, Vec<Position>)> = Vec::new();
+        for queue in &self.held {
+            let positions = queue.state.lock().held_positions(self.number);
+            if !positions.is_empty() {
+                acknowledged.push((queue.backlog(broker)?, positions));
+            }
+        }
+        if acknowledged.is_empty() && self.journaled.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(broker.store().commit(&self.key, &acknowledged)?))
+    }
+
+    fn take_effect(self, broker: &Arc<Broker>, lsn: Option<Lsn>) {
+        for queue in self.held {
+            let taken = queue.change(broker, |state| state.take_held(self.number));
+            queue
+                .counters
+                .dequeued
+                .fetch_add(taken.len() as u64, Ordering::Relaxed);
+        }
+        for (queue, count) in self.journaled {
+            if let Some(lsn) = lsn {
+                queue.committed(broker, lsn, count);
+            }
+        }
+        for (target, message) in self.publications {
+            match lsn {
+                Some(lsn) => publish_at(broker, lsn, &target, message),
+                None => publish_now(broker, &target, &message),
+            }
+        }
+    }
+
+    /// Takes everything back. Acknowledged messages stay outstanding at their consumers.
+    pub(super) fn roll_back(self, broker: &Arc<Broker>) {
+        if !self.journaled.is_empty()
+            && let Err(error) = broker.store().roll_back(&self.key)
+        {
+            // Without its commit record the journal drops it at the next takeover.
+            tracing::debug!(transaction = %self.name, %error, "The rollback is not journaled.");
+        }
+        for queue in self.held {
+            queue.change(broker, |state| state.let_go(self.number));
+        }
+    }
+}
+
+fn publish_at(broker: &Arc<Broker>, lsn: Lsn, target: &Target, message: Arc<Message>) {
+    let dispatcher = broker.dispatcher();
+    match target {
+        Target::Queue(queue) => dispatcher.at(lsn, Visit::Enqueue(Arc::clone(queue), message)),
+        Target::Topic(topic) => {
+            if !message.is_journaled() {
+                for queue in broker.interested(topic, &message) {
+                    if queue.consumer_count() > 0 {
+                        dispatcher.at(lsn, Visit::Enqueue(queue, Arc::clone(&message)));
+                    }
+                }
+            }
+            topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
+            dispatcher.at(lsn, Visit::Publish(Arc::clone(topic), message));
+        }
+    }
+}
+
+fn publish_now(broker: &Arc<Broker>, target: &Target, message: &Arc<Message>) {
+    match target {
+        // Its durable subscriptions have nothing of it, or the journal would know.
+        Target::Topic(topic) if message.is_journaled() => {
+            topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
+            topic.offer(message);
+        }
+        Target::Queue(_) | Target::Topic(_) => broker.publish_memory(target, message),
+    }
+}

@@ -1,0 +1,5 @@
+//! Sockets that clients connect to.
+
+mod listener;
+
+pub use self::listener::{ListenError, Listeners};
