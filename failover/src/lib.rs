@@ -11,11 +11,19 @@
 //! The crate knows the wire only through `openwire` and knows nothing of a broker's insides.
 
 pub mod backoff;
+pub mod client;
 pub mod options;
 pub mod transport;
 pub mod uri;
 
 mod lint;
 
+pub use client::{
+    AckMode, Browser, ClientError, Connection, ConnectionBuilder, Consumer, ConsumerOptions,
+    Message, Producer, Refusal, SendOptions, Session,
+};
 pub use lint::{Finding, Severity, lint};
 pub use uri::{ClientUri, FailoverUri, InnerUri, Span, UriError};
+// What an application writes in its calls and reads in its messages.
+pub use openwire::primitive::{PrimitiveMap, Value};
+pub use openwire::{Destination, DestinationKind, MessageId, MessageKind};

@@ -107,6 +107,11 @@ pub enum Event {
         /// Where to.
         address: String,
     },
+    /// The broker reported an error that belongs to no request.
+    BrokerError {
+        /// Its class and words.
+        cause: String,
+    },
     /// No further attempt is made.
     GaveUp {
         /// How many rounds failed in a row.
@@ -213,6 +218,11 @@ impl<C: Connector> Reconnector<C> {
     #[must_use]
     pub fn event_sender(&self) -> broadcast::Sender<Event> {
         self.events.clone()
+    }
+
+    /// Reports to these observers instead of those subscribed before.
+    pub fn report_to(&mut self, events: broadcast::Sender<Event>) {
+        self.events = events;
     }
 
     /// The address of the live connection.
