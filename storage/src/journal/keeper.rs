@@ -84,12 +84,10 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
                 warn!(%error, "Cannot remove old segments; trying again with the next checkpoint.");
             }
         }
-        let pause = if keeper.is_full {
-            FULL_POLL
-        } else {
-            SPACE_POLL
-        };
-        shared.keeper_signal.wait(Some(pause));
+        // Waits inside of the work may have used up the signal for what came meanwhile.
+        if !keeper.has_work() {
+            shared.keeper_signal.wait(Some(keeper.pause()));
+        }
     }
 }
 
