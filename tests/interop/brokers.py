@@ -275,7 +275,15 @@ class Pair:
 
     def wait_active(self, seconds=START_SECONDS_MAX):
         """Waits until a member is active."""
-        return wait_for(self.active, seconds, f"an active broker\n{self.logs()}")
+        def active_or_dead():
+            if not any(m.is_running() for m in self.members):
+                raise Failed("no broker is running")
+            return self.active()
+
+        try:
+            return wait_for(active_or_dead, seconds, "an active broker")
+        except Failed as e:
+            raise Failed(f"{e}\n{self.logs()}") from None
 
     def wait_standby(self, member, seconds=START_SECONDS_MAX):
         """Waits until the member is a standby that has read everything."""
