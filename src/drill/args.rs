@@ -43,11 +43,28 @@ pub enum Sabotage {
     SkipFault,
 }
 
-/// Options of `baton drill`.
+/// Take a pair through faults under load, and judge what its clients saw.
 ///
-/// Without any it starts a pair of its own on a temporary directory, loads it through a
-/// `failover:` URL, kills the active broker three times and judges what the clients saw.
+/// Without options it starts a pair of its own on a temporary directory, loads it through a
+/// failover: URL, kills the active broker three times, each time at a random moment, and accounts
+/// for every acknowledged message.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  baton drill
+  baton drill --fault kill,term,stop --rounds 9 --backlog 100000 --verify-backlog
+  baton drill --directory /mnt/efs/drill --rounds 30 --report reports/
+  baton drill --url 'failover:(tcp://a:61616,tcp://b:61616)' --status http://a:8161,http://b:8161 \\
+      --fault-command 'ssh \"$BATON_ACTIVE\" systemctl kill -s KILL baton'
+
+The report shows, for each fault, when it was noticed, when lock or lease were obtained, when the
+ports were open, the first acknowledgement and the first delivery; latencies before, during and
+after; and the ledger. Progress goes to standard error, the report to standard output and to files.
+
+Exit codes:
+  0   every promise held
+  1   the drill could not be carried out
+  2   a promise was broken, or the drill proves nothing (2 also for unknown options)")]
 pub struct DrillArgs {
     /// Faults for the active broker, one a round, cycled through
     #[arg(long, value_enum, value_delimiter = ',', default_value = "kill")]

@@ -7,14 +7,24 @@
 //! output and their health port do not show: no broker or storage type is imported here.
 
 mod args;
+mod backlog;
 mod bits;
+mod chronicle;
+mod conduct;
 mod error;
+mod fault;
 mod latency;
 mod ledger;
+mod load;
 mod message;
+mod pair;
+mod place;
+mod progress;
 mod random;
 mod report;
+mod round;
 mod timeline;
+mod verdict;
 mod witness;
 
 pub use args::{DrillArgs, Fault, Sabotage};
@@ -23,39 +33,65 @@ pub use latency::{Percentiles, PhasePercentiles};
 pub use ledger::Tally;
 pub use report::{Backlog, Report, Round, SeriesReport, Setup};
 pub use timeline::{Milestones, Spread};
+pub use verdict::Verdict;
 
-/// What a completed drill says about the pair.
-#[derive(Debug)]
-pub struct Verdict {
-    failures: Vec<String>,
-}
+use std::path::PathBuf;
 
-impl Verdict {
-    /// Whether every promise held.
-    pub fn is_passed(&self) -> bool {
-        self.failures.is_empty()
-    }
+use tokio::signal::unix::{SignalKind, signal};
 
-    /// 0 when passed, 2 when failed; a drill that could not run exits 1.
-    pub fn exit_code(&self) -> u8 {
-        if self.is_passed() { 0 } else { 2 }
-    }
+use place::Place;
+use progress::Progress;
+use random::Random;
 
-    /// Each broken promise, as a sentence.
-    pub fn failures(&self) -> &[String] {
-        &self.failures
-    }
-}
-
-/// Runs a drill to its verdict and writes its reports.
+/// Runs a drill to its verdict, prints its report and writes it to files.
 ///
 /// Needs a multi-thread tokio runtime with time and IO. Stops the brokers it started in every
-/// case.
+/// case, also when it is interrupted by Ctrl-C or SIGTERM.
 ///
 /// # Errors
 ///
 /// When the drill could not be carried out, so that it says nothing about the pair.
 pub async fn run(args: DrillArgs) -> Result<Verdict, DrillError> {
     args.validate()?;
-    Err(DrillError::Interrupted)
+    let seed = args.seed.unwrap_or_else(Random::fresh_seed);
+    let place = Place::prepare(&args, seed)?;
+    let progress = Progress::new();
+    progress.note(&format!("seed {seed}"));
+    let conducted = tokio::select! {
+        conducted = conduct::conduct(&args, seed, &place, &progress) => conducted,
+        () = interrupted() => Err(DrillError::Interrupted),
+    };
+    let report = match conducted {
+        Ok(report) => report,
+        Err(error) => {
+            let kept = place.leave(false);
+            if !matches!(error, DrillError::Interrupted) {
+                note_kept(&progress, &kept);
+            }
+            return Err(error);
+        }
+    };
+    print!("{}", report.to_text());
+    report.write(&place.destinations)?;
+    note_kept(&progress, &place.leave(report.passed));
+    Ok(Verdict::new(report.failures))
+}
+
+fn note_kept(progress: &Progress, kept: &[PathBuf]) {
+    for path in kept {
+        progress.note(&format!("reports and logs are in {}", path.display()));
+    }
+}
+
+/// Ends when somebody asks the drill to stop.
+async fn interrupted() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        },
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
 }

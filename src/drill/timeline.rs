@@ -106,7 +106,10 @@ pub(super) fn read_events(
     milestones.noticed_us = first(successor, fault_us, &|event| {
         event.role() == Some("taking_over")
     });
-    milestones.obtained_us = first(successor, fault_us, &|event| *event == Event::Obtained);
+    // Who takes over with the lock begins to when it has it.
+    let by_lock = cause_of(events, fault_us, successor).as_deref() == Some("lock");
+    milestones.obtained_us = first(successor, fault_us, &|event| *event == Event::Obtained)
+        .or(milestones.noticed_us.filter(|_| by_lock));
     // Active is what the successor becomes as soon as it has the whole journal.
     milestones.replayed_us =
         first(successor, fault_us, &|event| *event == Event::Replayed).or(active_us);

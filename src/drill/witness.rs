@@ -80,6 +80,8 @@ struct Inner {
     hide_next_delivery: bool,
     repeat_next_delivery: bool,
     last_delivery_us: u64,
+    acknowledged: u64,
+    delivered: u64,
 }
 
 impl Witness {
@@ -98,6 +100,8 @@ impl Witness {
                 hide_next_delivery: false,
                 repeat_next_delivery: false,
                 last_delivery_us: 0,
+                acknowledged: 0,
+                delivered: 0,
             }),
         }
     }
@@ -128,18 +132,25 @@ impl Witness {
         self.inner.lock().ledger.withdrawn(key);
     }
 
-    /// `consumer` received a message with this body.
-    pub(super) fn delivered(&self, consumer: usize, body: &[u8], redelivered: bool) {
+    /// `consumer`, connected to `broker` if that is known, received a message with this body.
+    pub(super) fn delivered(
+        &self,
+        consumer: usize,
+        body: &[u8],
+        redelivered: bool,
+        broker: Option<usize>,
+    ) {
         let at_us = self.now_us();
         let read = self.codec.read(body);
         let mut inner = self.inner.lock();
         inner.last_delivery_us = at_us;
+        inner.delivered += 1;
         match read {
             Err(Rejected::Foreign) => inner.ledger.foreign(),
             Err(Rejected::Corrupt) => inner.ledger.corrupt(),
             Ok(received) => {
                 inner.series.delivered(at_us);
-                inner.note_delivery(at_us, received.sent_us);
+                inner.note_delivery(at_us, received.sent_us, broker);
                 if std::mem::take(&mut inner.hide_next_delivery) {
                     return;
                 }
@@ -228,6 +239,16 @@ impl Witness {
         self.inner.lock().ledger.unconsumed(max)
     }
 
+    /// How many sends were acknowledged so far.
+    pub(super) fn acknowledged_count(&self) -> u64 {
+        self.inner.lock().acknowledged
+    }
+
+    /// How many messages were delivered so far.
+    pub(super) fn delivered_count(&self) -> u64 {
+        self.inner.lock().delivered
+    }
+
     /// When a consumer received something last.
     pub(super) fn last_delivery_us(&self) -> u64 {
         self.inner.lock().last_delivery_us
@@ -257,6 +278,7 @@ impl Witness {
 impl Inner {
     fn acknowledged(&mut self, answered: Answered) {
         self.ledger.acknowledged(answered.key);
+        self.acknowledged += 1;
         if let Some(since) = &mut self.disturbance {
             self.acknowledged_by_deposed += u64::from(is_deposed(since, &answered));
             note_first(since, &answered);
@@ -276,16 +298,16 @@ impl Inner {
         self.round.record(phase, latency_us);
     }
 
-    /// A message that was sent after the successor served is delivered by the successor.
-    fn note_delivery(&mut self, at_us: u64, sent_us: u64) {
+    /// The first delivery by the successor: over a connection to it, or of a message that the
+    /// victim cannot have had. Others may come from a client's buffer.
+    fn note_delivery(&mut self, at_us: u64, sent_us: u64, broker: Option<usize>) {
         if let Some(since) = &mut self.disturbance
             && since.delivered_us.is_none()
             && at_us > since.fault_us
-            && since
-                .served_us()
-                .is_some_and(|served| at_us >= served || sent_us >= served)
         {
-            since.delivered_us = Some(at_us);
+            let by_successor = broker == Some(since.successor)
+                || since.served_us().is_some_and(|served| sent_us >= served);
+            since.delivered_us = by_successor.then_some(at_us);
         }
     }
 }
@@ -428,7 +450,7 @@ mod tests {
                 at_us: 1,
             });
             witness.sabotage_next_delivery(hide);
-            witness.delivered(0, &body, false);
+            witness.delivered(0, &body, false, None);
             witness.committed(0);
             let tally = witness.tally();
             assert_eq!(

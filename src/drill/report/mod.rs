@@ -101,6 +101,33 @@ pub struct Round {
     pub failures: Vec<String>,
 }
 
+impl Round {
+    /// The round in one line, for whoever watches.
+    pub(super) fn summary(&self, of: u32) -> String {
+        let Self {
+            number,
+            fault,
+            victim,
+            successor,
+            milestones,
+            ..
+        } = self;
+        let head = format!("round {number} of {of}: {fault} {victim}");
+        if let Some(failure) = self.failures.first() {
+            return format!("{head}: FAILED, {failure}");
+        }
+        match (milestones.served_us(), milestones.acknowledged_us) {
+            (Some(served), Some(load)) => format!(
+                "{head}, {successor} acknowledged after {} ms, the load's clients had it after \
+                 {} ms",
+                millis(served),
+                millis(load)
+            ),
+            _ => head,
+        }
+    }
+}
+
 /// What became of the backlog.
 #[derive(Debug, Clone, Serialize)]
 pub struct Backlog {
@@ -247,4 +274,4 @@ fn thousands(number: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -102,16 +102,33 @@ fn title(report: &Report, area: &Area<'_>) -> Drawn {
 /// A curve over time: seconds and a value.
 type Points = Vec<(f64, f64)>;
 
-/// Reduces columns of `len` buckets to at most `POINTS_MAX` points of `group` buckets each.
-fn grouped(report: &Report) -> (usize, usize) {
-    let len = report.series.acknowledged.len();
-    (len.div_ceil(POINTS_MAX).max(1), len)
+/// Reduces the buckets from `first` to `len` to at most `POINTS_MAX` points of `group` each. What
+/// precedes the load, like loading a backlog, is left out.
+struct Grouping {
+    first: usize,
+    len: usize,
+    group: usize,
+}
+
+fn grouped(report: &Report) -> Grouping {
+    let series = &report.series;
+    let len = series.acknowledged.len();
+    let first = series
+        .acknowledged
+        .iter()
+        .position(|count| *count > 0)
+        .unwrap_or(0);
+    Grouping {
+        first,
+        len,
+        group: (len - first).div_ceil(POINTS_MAX).max(1),
+    }
 }
 
 fn rate_points(report: &Report, column: &[u32]) -> Points {
-    let (group, len) = grouped(report);
+    let Grouping { first, len, group } = grouped(report);
     let width = report.series.bucket_us as f64 / 1e6;
-    (0..len)
+    (first..len)
         .step_by(group)
         .map(|from| {
             let slice = &column[from..(from + group).min(len)];
@@ -150,10 +167,10 @@ fn throughput(report: &Report, area: &Area<'_>) -> Drawn {
 
 /// Runs of buckets with answers; between them there is no latency to draw.
 fn latency_points(report: &Report, column: &[u64], pick: fn(&[u64]) -> u64) -> Vec<Points> {
-    let (group, len) = grouped(report);
+    let Grouping { first, len, group } = grouped(report);
     let width = report.series.bucket_us as f64 / 1e6;
     let mut runs: Vec<Points> = vec![Vec::new()];
-    for from in (0..len).step_by(group) {
+    for from in (first..len).step_by(group) {
         let values: Vec<u64> = (from..(from + group).min(len))
             .filter(|index| report.series.acknowledged[*index] > 0)
             .map(|index| column[index])
@@ -211,7 +228,8 @@ fn chart_over_time<'a, 'b>(
         .iter()
         .map(|round| round.end_us as f64)
         .fold(0.0, f64::max);
-    let end = (buckets.max(rounds) / 1e6).max(1.0);
+    let start = grouped(report).first as f64 * report.series.bucket_us as f64 / 1e6;
+    let end = (buckets.max(rounds) / 1e6).max(start + 1.0);
     let chart = ChartBuilder::on(area)
         .caption(caption, (FONT, 17).into_font().color(&INK))
         .margin_top(6)
@@ -219,7 +237,7 @@ fn chart_over_time<'a, 'b>(
         .margin_right(24)
         .x_label_area_size(44)
         .y_label_area_size(78)
-        .build_cartesian_2d(0.0..end, y)?;
+        .build_cartesian_2d(start..end, y)?;
     Ok(chart)
 }
 

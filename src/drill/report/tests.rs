@@ -3,7 +3,7 @@
 use super::*;
 use crate::drill::latency::PhaseHistograms;
 
-fn round(number: u32, fault: Fault, scale: u64) -> Round {
+pub(in crate::drill) fn round(number: u32, fault: Fault, scale: u64) -> Round {
     let even = number.is_multiple_of(2);
     let (victim, successor) = if even { ("b", "a") } else { ("a", "b") };
     let fault_us = u64::from(number) * 3_000_000;

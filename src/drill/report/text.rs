@@ -3,7 +3,6 @@
 use std::fmt::{self, Write};
 
 use super::{Report, Round, millis, thousands};
-use crate::drill::Fault;
 use crate::drill::latency::Percentiles;
 use crate::drill::timeline::Spread;
 
@@ -109,15 +108,13 @@ fn takeovers(text: &mut String, report: &Report) -> fmt::Result {
         writeln!(text)?;
     }
     // Each fault on its own: a frozen broker takes the lease's time, a killed one does not.
-    for fault in [Fault::Kill, Fault::Term, Fault::Stop] {
-        let rounds = || {
-            report
-                .struck()
-                .filter(move |round| round.fault == fault.word())
-        };
+    let mut words: Vec<&str> = report.struck().map(|round| round.fault).collect();
+    words.sort_unstable();
+    words.dedup();
+    for word in words {
+        let rounds = || report.struck().filter(move |round| round.fault == word);
         let served = Spread::of(rounds().filter_map(|round| round.milestones.served_us()));
         let load = Spread::of(rounds().filter_map(|round| round.milestones.acknowledged_us));
-        let word = fault.word();
         spread(
             text,
             &format!("{word}: fault to first acknowledged send"),

@@ -1,0 +1,392 @@
+//! One round: calm, fault, takeover, return of the victim; each with a bound on the wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+use super::chronicle::Chronicle;
+use super::pair::Pair;
+use super::random::Random;
+use super::report::Round;
+use super::timeline::{Milestones, cause_of, read_events};
+use super::witness::Witness;
+use super::{DrillArgs, DrillError, Fault, Sabotage, fault};
+use crate::drill::latency::PhasePercentiles;
+
+/// How long the delivery of machine lines may trail what clients see.
+const LINES_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a connection attempt to a closed port may take.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the rounds share.
+pub(super) struct Stage<'a> {
+    pub(super) args: &'a DrillArgs,
+    pub(super) pair: Pair,
+    pub(super) chronicle: Arc<Chronicle>,
+    pub(super) witness: Arc<Witness>,
+    pub(super) random: Random,
+    /// The epoch that the pair must still be in, once a round has shown it.
+    pub(super) epoch: Option<u64>,
+}
+
+/// A round under way.
+struct Underway {
+    round: Round,
+    fault: Fault,
+    victim: usize,
+    successor: usize,
+    victim_pid: Option<i32>,
+    frozen: Option<fault::Frozen>,
+}
+
+impl Underway {
+    fn fail(&mut self, sentence: impl Into<String>) {
+        self.round.failures.push(sentence.into());
+    }
+}
+
+impl Stage<'_> {
+    /// Runs round `number` to its end, or to its first failure.
+    ///
+    /// # Errors
+    ///
+    /// When the drill itself cannot go on; what the pair did wrong stands in the round.
+    pub(super) async fn round(&mut self, number: u32) -> Result<Round, DrillError> {
+        let mut underway = self.begin(number).await;
+        if underway.round.failures.is_empty() {
+            self.settle(number).await;
+            if underway.fault == Fault::None {
+                underway.round.fault_us = self.witness.now_us();
+                tokio::time::sleep(self.args.spread).await;
+            } else {
+                self.disturb(&mut underway).await?;
+            }
+        }
+        let mut round = underway.round;
+        round.end_us = self.witness.now_us();
+        round.latency = self.witness.end_round();
+        if round.failures.is_empty() && round.latency.before.count == 0 {
+            round
+                .failures
+                .push("no send was acknowledged before the fault".to_owned());
+        }
+        Ok(round)
+    }
+
+    /// Waits until one broker is active and the other standby.
+    async fn begin(&mut self, number: u32) -> Underway {
+        let fault = self.args.fault_of_round(number);
+        let roles = self
+            .chronicle
+            .wait_for(self.args.timeout, || self.pair.roles())
+            .await;
+        let (victim, successor) = roles.unwrap_or((0, 1));
+        let name = |index: usize| self.pair.brokers[index].name.clone();
+        let mut underway = Underway {
+            round: Round {
+                number,
+                fault: if self.args.fault_command.is_some() && fault != Fault::None {
+                    "command"
+                } else {
+                    fault.word()
+                },
+                victim: name(victim),
+                successor: name(successor),
+                fault_us: self.witness.now_us(),
+                end_us: 0,
+                epoch_before: None,
+                epoch_after: None,
+                cause: None,
+                milestones: Milestones::default(),
+                behind_bytes: None,
+                latency: PhasePercentiles::default(),
+                failures: Vec::new(),
+            },
+            fault,
+            victim,
+            successor,
+            victim_pid: None,
+            frozen: None,
+        };
+        if roles.is_none() {
+            let role = |index: usize| {
+                self.pair
+                    .role_of(index)
+                    .unwrap_or_else(|| "not running".to_owned())
+            };
+            let text = format!(
+                "the pair is not active and standby within {} s: a is {}, b is {}",
+                self.args.timeout.as_secs(),
+                role(0),
+                role(1)
+            );
+            underway.fail(text);
+        }
+        underway
+    }
+
+    /// Undisturbed load up to a random moment.
+    async fn settle(&mut self, number: u32) {
+        let spread_us = self.args.spread.as_micros() as u64;
+        let extra = Duration::from_micros(self.random.below(spread_us.saturating_add(1)));
+        tokio::time::sleep(self.args.settle + extra).await;
+        match self.args.sabotage {
+            Some(Sabotage::Lose) if number == 1 => self.witness.sabotage_next_delivery(true),
+            Some(Sabotage::Duplicate) if number == 1 => self.witness.sabotage_next_delivery(false),
+            _ => {}
+        }
+    }
+
+    async fn disturb(&mut self, underway: &mut Underway) -> Result<(), DrillError> {
+        let (victim, successor) = (underway.victim, underway.successor);
+        let status = self.pair.status_of(victim).await;
+        underway.round.epoch_before = status.as_ref().map(|status| status.epoch);
+        if let (Some(expected), Some(epoch)) = (self.epoch, underway.round.epoch_before)
+            && expected != epoch
+        {
+            underway.fail(format!(
+                "a takeover that nobody asked for: epoch {expected} became {epoch}"
+            ));
+        }
+        if self.pair.roles() != Some((victim, successor)) {
+            underway.fail("the roles changed before the fault, without one");
+            return Ok(());
+        }
+        let standby = self.pair.brokers[successor].latest();
+        underway.round.behind_bytes = standby
+            .and_then(|status| status.behind)
+            .map(|behind| behind.bytes);
+        underway.victim_pid = self.pair.brokers[victim].pid();
+
+        self.strike(underway).await?;
+        if underway.round.failures.is_empty() {
+            self.take_over(underway).await?;
+        }
+        self.read_timeline(underway).await;
+        Ok(())
+    }
+
+    /// Injects the fault and makes sure that it is one.
+    async fn strike(&mut self, underway: &mut Underway) -> Result<(), DrillError> {
+        underway.round.fault_us = self.witness.fault(underway.victim, underway.successor);
+        if let Some(command) = &self.args.fault_command {
+            return run_command(command, underway).await;
+        }
+        let Some(pid) = underway.victim_pid else {
+            underway.fail("the process id of the active broker is not known");
+            return Ok(());
+        };
+        let is_skipped =
+            self.args.sabotage == Some(Sabotage::SkipFault) && underway.round.number == 1;
+        if !is_skipped {
+            fault::strike(underway.fault, pid)?;
+            underway.frozen = (underway.fault == Fault::Stop).then(|| fault::Frozen::new(pid));
+        }
+        if !fault::took_effect(underway.fault, pid).await {
+            underway.fail(format!(
+                "the fault did not happen: process {pid} is {:?} after `{}`",
+                fault::state_of(pid),
+                underway.round.fault
+            ));
+        }
+        Ok(())
+    }
+
+    /// Waits for each step of the takeover, then for the victim's return.
+    async fn take_over(&mut self, underway: &mut Underway) -> Result<(), DrillError> {
+        let patience = self.args.timeout;
+        let seconds = patience.as_secs();
+        let name = underway.round.successor.clone();
+        let is_active = || (self.pair.role_of(underway.successor)? == "active").then_some(());
+        if self.chronicle.wait_for(patience, is_active).await.is_none() {
+            underway.fail(format!(
+                "broker {name} did not become active within {seconds} s"
+            ));
+            return Ok(());
+        }
+        let probe = self
+            .chronicle
+            .wait_for(patience, || self.witness.firsts().probe_us)
+            .await;
+        if probe.is_none() {
+            underway.fail(format!(
+                "broker {name} acknowledged no send of its probe within {seconds} s"
+            ));
+            return Ok(());
+        }
+        self.release_victim(underway).await?;
+        let load = self
+            .chronicle
+            .wait_for(patience, || self.witness.firsts().load_us)
+            .await;
+        if load.is_none() {
+            underway.fail(format!(
+                "no send of the load was acknowledged within {seconds} s"
+            ));
+            return Ok(());
+        }
+        let delivered = self
+            .chronicle
+            .wait_for(patience, || self.witness.firsts().delivered_us)
+            .await;
+        if delivered.is_none() {
+            underway.fail(format!("no message was delivered within {seconds} s"));
+            return Ok(());
+        }
+        self.await_return(underway).await;
+        Ok(())
+    }
+
+    /// Starts a killed or stopped-by-plan victim again, or lets a frozen one go on.
+    async fn release_victim(&mut self, underway: &mut Underway) -> Result<(), DrillError> {
+        let resumed_us = match underway.frozen.take() {
+            Some(frozen) => {
+                tokio::time::sleep(self.args.hold).await;
+                let resumed_us = self.witness.resumed();
+                drop(frozen);
+                Some(resumed_us)
+            }
+            _ if self.pair.is_own() => {
+                self.await_exit(underway).await;
+                let now_us = self.witness.now_us();
+                self.pair.restart(underway.victim)?;
+                Some(now_us)
+            }
+            _ => match &self.args.restart_command {
+                Some(command) => {
+                    let now_us = self.witness.now_us();
+                    run_command(command, underway).await?;
+                    Some(now_us)
+                }
+                None => None,
+            },
+        };
+        underway.round.milestones.resumed_us =
+            resumed_us.map(|at_us| at_us.saturating_sub(underway.round.fault_us));
+        Ok(())
+    }
+
+    /// A broker that was asked to stop must exit as one that was asked.
+    async fn await_exit(&mut self, underway: &mut Underway) {
+        let (victim, fault_us) = (underway.victim, underway.round.fault_us);
+        let exit = self
+            .chronicle
+            .wait_for(self.args.timeout, || {
+                self.chronicle.exit_of(victim, fault_us)
+            })
+            .await;
+        let expected = match underway.fault {
+            Fault::Kill => "signal 9",
+            _ => "exit code 0",
+        };
+        match exit {
+            Some(status) if status == expected => {}
+            Some(status) => underway.fail(format!(
+                "broker {} ended with {status} instead of {expected}",
+                underway.round.victim
+            )),
+            None => underway.fail(format!("broker {} did not end", underway.round.victim)),
+        }
+    }
+
+    /// The victim must follow the new active, with its messaging port closed.
+    async fn await_return(&mut self, underway: &mut Underway) {
+        let victim = underway.victim;
+        let is_back = || (self.pair.role_of(victim)? == "standby").then_some(());
+        if self
+            .chronicle
+            .wait_for(self.args.timeout, is_back)
+            .await
+            .is_none()
+        {
+            underway.fail(format!(
+                "broker {} was not standby again within {} s",
+                underway.round.victim,
+                self.args.timeout.as_secs()
+            ));
+            return;
+        }
+        let address = self.pair.addresses[victim].trim_start_matches("tcp://");
+        let connect = TcpStream::connect(address);
+        if let Ok(Ok(_)) = tokio::time::timeout(CONNECT_PATIENCE, connect).await {
+            let role = self.pair.role_of(victim);
+            if role.as_deref() == Some("standby") {
+                underway.fail(format!("the standby's messaging port {address} is open"));
+            }
+        }
+    }
+
+    /// Puts together what both brokers and the clients showed.
+    async fn read_timeline(&mut self, underway: &mut Underway) {
+        let round = &mut underway.round;
+        let (fault_us, successor) = (round.fault_us, underway.successor);
+        let has_listening = || {
+            let mut milestones = round.milestones;
+            let events = self.chronicle.since(fault_us);
+            read_events(
+                &mut milestones,
+                &events,
+                fault_us,
+                underway.victim,
+                successor,
+            );
+            milestones.ports_open_us.map(|_| ())
+        };
+        let _ = self.chronicle.wait_for(LINES_PATIENCE, has_listening).await;
+        let events = self.chronicle.since(fault_us);
+        read_events(
+            &mut round.milestones,
+            &events,
+            fault_us,
+            underway.victim,
+            successor,
+        );
+        round.cause = cause_of(&events, fault_us, successor);
+        let firsts = self.witness.firsts();
+        let after = |at_us: Option<u64>| at_us.map(|at_us| at_us.saturating_sub(fault_us));
+        round.milestones.probe_acknowledged_us = after(firsts.probe_us);
+        round.milestones.acknowledged_us = after(firsts.load_us);
+        round.milestones.delivered_us = after(firsts.delivered_us);
+        round.epoch_after = self
+            .pair
+            .status_of(successor)
+            .await
+            .map(|status| status.epoch);
+        if let (Some(before), Some(after)) = (round.epoch_before, round.epoch_after)
+            && after <= before
+        {
+            round
+                .failures
+                .push(format!("the epoch did not rise: {before}, then {after}"));
+        }
+        self.epoch = round.epoch_after.or(self.epoch);
+    }
+}
+
+/// Runs a command of the user's through the shell, with the round told in its environment.
+async fn run_command(command: &str, underway: &Underway) -> Result<(), DrillError> {
+    let failed = |reason: String| DrillError::Command {
+        command: command.to_owned(),
+        reason,
+    };
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", command])
+        .env("BATON_ROUND", underway.round.number.to_string())
+        .env("BATON_ACTIVE", &underway.round.victim)
+        .kill_on_drop(true);
+    if let Some(pid) = underway.victim_pid {
+        shell.env("BATON_ACTIVE_PID", pid.to_string());
+    }
+    let status = shell
+        .status()
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(failed(status.to_string()))
+    }
+}
