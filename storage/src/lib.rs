@@ -18,6 +18,7 @@ pub mod position;
 mod record;
 mod recovery;
 mod segment;
+pub mod sim;
 pub mod state;
 pub mod store;
 pub mod tail;
