@@ -118,7 +118,7 @@ pub struct DrillArgs {
     #[arg(long, requires = "backlog")]
     pub verify_backlog: bool,
 
-    /// Shortest time of undisturbed load before a fault
+    /// Shortest time of undisturbed load before a fault, and time of load after the takeover
     #[arg(long, default_value = "1s", value_parser = parse_time, value_name = "TIME")]
     pub settle: Duration,
 

@@ -129,7 +129,7 @@ impl Pair {
                 is_collected: Arc::new(AtomicBool::new(true)),
             };
             let http = format!("http://{}", launch.http);
-            let mut broker = Broker::new(index, name, http, None, None);
+            let mut broker = Broker::new(index, name, http, None, chronicle, true);
             broker.launch = Some(launch);
             broker.start(index, chronicle).map(|()| broker)
         };
@@ -155,7 +155,8 @@ impl Pair {
                 name,
                 http,
                 args.pid.get(index).copied(),
-                Some(chronicle),
+                chronicle,
+                false,
             )
         };
         Self {
@@ -224,14 +225,16 @@ impl Broker {
         name: &str,
         http: String,
         pid: Option<i32>,
-        chronicle: Option<&Arc<Chronicle>>,
+        chronicle: &Arc<Chronicle>,
+        is_own: bool,
     ) -> Self {
         let latest = Arc::new(Mutex::new(None));
         let poller = tokio::spawn(poll(
             index,
             http.clone(),
             Arc::clone(&latest),
-            chronicle.map(Arc::clone),
+            Arc::clone(chronicle),
+            is_own,
         ));
         Self {
             name: name.to_owned(),
@@ -421,25 +424,31 @@ fn describe(status: ExitStatus) -> String {
 }
 
 /// Asks a health port again and again. For a broker that the drill did not start, its answers
-/// are the only source of events.
+/// are the only source of events; others tell more exactly on their standard output.
 async fn poll(
     index: usize,
     http: String,
     latest: Arc<Mutex<Option<Status>>>,
-    chronicle: Option<Arc<Chronicle>>,
+    chronicle: Arc<Chronicle>,
+    is_own: bool,
 ) {
-    let interval = if chronicle.is_some() {
-        STATUS_INTERVAL_ATTACHED
-    } else {
+    let interval = if is_own {
         STATUS_INTERVAL
+    } else {
+        STATUS_INTERVAL_ATTACHED
     };
     let mut shown: Option<Status> = None;
     loop {
         let status = fetch(&http).await;
-        if let Some(chronicle) = &chronicle {
-            show_changes(index, shown.as_ref(), status.as_ref(), chronicle);
-            shown.clone_from(&status);
+        if let (Some(shown), Some(status)) = (&shown, &status)
+            && status.epoch > shown.epoch
+        {
+            chronicle.add(index, Event::Claimed);
         }
+        if !is_own {
+            show_changes(index, shown.as_ref(), status.as_ref(), &chronicle);
+        }
+        shown.clone_from(&status);
         *latest.lock() = status;
         tokio::time::sleep(interval).await;
     }

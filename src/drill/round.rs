@@ -236,6 +236,8 @@ impl Stage<'_> {
             return Ok(());
         }
         self.await_return(underway).await;
+        // Load that nothing disturbs any more, to compare with what was before the fault.
+        tokio::time::sleep(self.args.settle).await;
         Ok(())
     }
 

@@ -7,6 +7,8 @@ use serde::Serialize;
 pub(super) enum Event {
     /// It entered a role; the words after the role's name are kept.
     Role { role: String, detail: String },
+    /// It knows of a newer epoch: when it is about to take over, the one that it claimed.
+    Claimed,
     /// It has the lock, or the lease of the other one ran out.
     Obtained,
     /// It has read the journal to its end.
@@ -103,13 +105,17 @@ pub(super) fn read_events(
             .min()
     };
     let active_us = first(successor, fault_us, &|event| event.role() == Some("active"));
-    milestones.noticed_us = first(successor, fault_us, &|event| {
+    let taking_over_us = first(successor, fault_us, &|event| {
         event.role() == Some("taking_over")
     });
-    // Who takes over with the lock begins to when it has it.
-    let by_lock = cause_of(events, fault_us, successor).as_deref() == Some("lock");
-    milestones.obtained_us = first(successor, fault_us, &|event| *event == Event::Obtained)
-        .or(milestones.noticed_us.filter(|_| by_lock));
+    let claimed_us = first(successor, fault_us, &|event| *event == Event::Claimed);
+    milestones.noticed_us = match (claimed_us, taking_over_us) {
+        (Some(claimed), Some(taking_over)) => Some(claimed.min(taking_over)),
+        (one, other) => one.or(other),
+    };
+    // Whoever takes over has what it takes.
+    milestones.obtained_us =
+        first(successor, fault_us, &|event| *event == Event::Obtained).or(taking_over_us);
     // Active is what the successor becomes as soon as it has the whole journal.
     milestones.replayed_us =
         first(successor, fault_us, &|event| *event == Event::Replayed).or(active_us);
@@ -211,8 +217,12 @@ mod tests {
             observed(10, 0, "role active epoch 1"),
             observed(11, 0, "listening tcp://127.0.0.1:1"),
             observed(12, 1, "role standby"),
-            observed(1020, 1, "role taking_over cause=lock"),
-            observed(1030, 1, "obtained lock"),
+            Observed {
+                at_us: 1010,
+                broker: 1,
+                event: Event::Claimed,
+            },
+            observed(1030, 1, "role taking_over cause=lock"),
             observed(1050, 1, "role active epoch 2"),
             observed(1060, 1, "listening tcp://127.0.0.1:2"),
             observed(1500, 0, "role standby"),
@@ -225,7 +235,7 @@ mod tests {
         assert_eq!(
             milestones,
             Milestones {
-                noticed_us: Some(20),
+                noticed_us: Some(10),
                 obtained_us: Some(30),
                 replayed_us: Some(50),
                 ports_open_us: Some(60),
