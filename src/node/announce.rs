@@ -1,0 +1,45 @@
+//! What the node says to machines: lines on standard output, and systemd.
+//!
+//! Standard output carries nothing else, so that whoever starts a broker can follow it without
+//! parsing logs. A reader that went away is no reason to stop serving: errors are ignored.
+
+use std::fmt;
+use std::io::Write;
+use std::net::SocketAddr;
+
+use sd_notify::NotifyState;
+use storage::Epoch;
+
+use super::role::Role;
+
+/// Prints `http http://address`.
+pub(super) fn http(address: SocketAddr) {
+    line(format_args!("http http://{address}"));
+}
+
+/// Prints `listening tcp://address`.
+pub(super) fn listening(address: &str) {
+    line(format_args!("listening {address}"));
+}
+
+/// Prints `role NAME epoch N`, with `cause=...` if there is one to tell, and tells systemd.
+pub(super) fn role(role: Role, epoch: Epoch, cause: Option<&str>) {
+    match cause {
+        Some(cause) => line(format_args!("role {role} epoch {epoch} cause={cause}")),
+        None => line(format_args!("role {role} epoch {epoch}")),
+    }
+    let status = format!("{role} (epoch {epoch})");
+    let states: &[NotifyState<'_>] = match role {
+        Role::Starting | Role::TakingOver | Role::Fenced => &[NotifyState::Status(&status)],
+        Role::Standby | Role::Active => &[NotifyState::Ready, NotifyState::Status(&status)],
+        Role::Stopping => &[NotifyState::Stopping, NotifyState::Status(&status)],
+    };
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "Could not tell systemd the role.");
+    }
+}
+
+fn line(text: fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}

@@ -1,0 +1,228 @@
+//! What a broker tells about itself: the JSON of `/status`, and whether it is healthy.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::role::Role;
+
+/// The JSON document of `/status`. Times are milliseconds; `*_at_ms` are since 1970.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The broker's configured name.
+    pub name: String,
+    /// Version of the program.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Time since the process began.
+    pub uptime_ms: u64,
+    /// The role now.
+    pub role: Role,
+    /// When it got the role.
+    pub role_since_at_ms: u64,
+    /// How long it has had the role.
+    pub role_age_ms: u64,
+    /// The newest epoch it knows.
+    pub epoch: u64,
+    /// The journal directory as configured.
+    pub directory: String,
+    /// Whether all is well in this role.
+    pub health: Health,
+    /// What the shared directory says of the active.
+    pub lock: Lock,
+    /// The last position applied (standby) or released (active).
+    pub lsn: u64,
+    /// How far a standby is behind; null on an active.
+    pub behind: Option<Behind>,
+    /// How often each role was taken on, and the latest changes.
+    pub transitions: Transitions,
+    /// Open messaging addresses: none on a standby.
+    pub listeners: Vec<String>,
+    /// The address that answers this.
+    pub http: Option<String>,
+    /// Pending messages by queue; only an active knows.
+    pub queues: Vec<Queue>,
+    /// Connections and destinations of an active, as the broker describes them.
+    pub broker: Option<serde_json::Value>,
+}
+
+/// Whether all is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// False: an operator should look.
+    pub healthy: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
+/// Who holds the journal, as far as this broker sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// What the lease says of its writer.
+    pub holder: Option<String>,
+    /// Time since the lease was last seen to change.
+    pub lease_age_ms: Option<u64>,
+}
+
+/// How far a standby is behind the active.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    /// Journal bytes not applied yet.
+    pub bytes: u64,
+    /// Time since it had applied all there was.
+    pub ms: u64,
+}
+
+/// Past changes of role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transitions {
+    /// How often each role was taken on.
+    pub counts: BTreeMap<Role, u64>,
+    /// The latest, oldest first.
+    pub recent: Vec<Transition>,
+}
+
+/// One change of role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// When.
+    pub at_ms: u64,
+    /// The role before.
+    pub from: Role,
+    /// The role after.
+    pub to: Role,
+    /// The epoch it belongs to.
+    pub epoch: u64,
+    /// Why.
+    pub cause: String,
+    /// How long the role before had lasted.
+    pub after_ms: u64,
+}
+
+/// A queue's backlog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// The queue's name.
+    pub name: String,
+    /// Messages not acknowledged yet.
+    pub pending: u64,
+}
+
+/// What health is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signs {
+    pub role: Role,
+    /// How long the role has lasted.
+    pub role_age: Duration,
+    /// As the membership tells it; None before there is one.
+    pub lease_age: Option<Duration>,
+    /// Time since a standby had all there was.
+    pub behind: Duration,
+    /// The configured lease.
+    pub lease: Duration,
+}
+
+/// A first start reads the whole journal; after this it is slow enough to say so.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// A takeover has the state already; after this something is wrong.
+const TAKEOVER_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Health {
+    pub(super) fn judge(signs: Signs) -> Health {
+        let seconds = signs.role_age.as_secs();
+        let reason = match signs.role {
+            Role::Starting if signs.role_age > START_PATIENCE => {
+                Some(format!("reading the journal has taken {seconds} s so far"))
+            }
+            Role::TakingOver if signs.role_age > TAKEOVER_PATIENCE => {
+                Some(format!("the takeover has taken {seconds} s so far"))
+            }
+            Role::Fenced => Some(format!(
+                "lost the role {seconds} s ago and does not follow yet"
+            )),
+            Role::Active => signs
+                .lease_age
+                .filter(|age| *age >= signs.lease)
+                .map(|age| {
+                    format!(
+                        "the lease was not renewed for {} ms: acknowledgements are held back",
+                        age.as_millis()
+                    )
+                }),
+            Role::Standby => (signs.behind > signs.lease * 2).then(|| {
+                format!(
+                    "the standby is {} ms behind the journal",
+                    signs.behind.as_millis()
+                )
+            }),
+            Role::Starting | Role::TakingOver | Role::Stopping => None,
+        };
+        Health {
+            healthy: reason.is_none(),
+            reason,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signs(role: Role) -> Signs {
+        Signs {
+            role,
+            role_age: Duration::from_secs(1),
+            lease_age: Some(Duration::from_millis(100)),
+            behind: Duration::ZERO,
+            lease: Duration::from_secs(5),
+        }
+    }
+
+    #[test]
+    fn every_role_but_fenced_is_healthy_while_nothing_is_late() {
+        for role in Role::ALL {
+            assert_eq!(
+                Health::judge(signs(role)).healthy,
+                role != Role::Fenced,
+                "{role}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_active_that_cannot_renew_is_not_healthy() {
+        let late = Signs {
+            lease_age: Some(Duration::from_secs(5)),
+            ..signs(Role::Active)
+        };
+        let reason = Health::judge(late).reason.expect("a reason");
+        assert!(reason.contains("not renewed for 5000 ms"), "{reason}");
+    }
+
+    #[test]
+    fn a_standby_far_behind_is_not_healthy_and_an_old_lease_is_not_its_fault() {
+        let old_lease = Signs {
+            lease_age: Some(Duration::from_secs(60)),
+            ..signs(Role::Standby)
+        };
+        assert!(Health::judge(old_lease).healthy);
+        let behind = Signs {
+            behind: Duration::from_secs(11),
+            ..signs(Role::Standby)
+        };
+        assert!(!Health::judge(behind).healthy);
+    }
+
+    #[test]
+    fn what_takes_too_long_says_so() {
+        for (role, seconds) in [(Role::Starting, 61), (Role::TakingOver, 11)] {
+            let slow = Signs {
+                role_age: Duration::from_secs(seconds),
+                ..signs(role)
+            };
+            assert!(!Health::judge(slow).healthy, "{role}");
+        }
+    }
+}
