@@ -24,4 +24,6 @@ pub use error::{ClientError, Refusal};
 pub use message::Message;
 pub use producer::{Producer, SendOptions};
 pub use session::{AckMode, Session};
-pub use wire::{BoxedStream, Dial, DialFuture, LinkError, OpenWireConnector, TcpDial, WireLink};
+pub use wire::{
+    BoxedStream, Dial, DialFuture, LinkError, OpenWireConnector, Stream, TcpDial, WireLink,
+};

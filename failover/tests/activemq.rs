@@ -540,6 +540,10 @@ async fn connect_through_proxy(options: &str) -> Option<(Connection, Proxy)> {
     Some((connection, proxy))
 }
 
+/// ActiveMQ needs seconds to bury a connection whose successor breaks as well; without an end to
+/// the cuts it would do nothing else.
+const CUTS_MAX: u32 = 20;
+
 /// Cuts the connection again and again until told to stop; returns how often.
 fn keep_cutting(
     proxy: Arc<Proxy>,
@@ -555,15 +559,17 @@ fn keep_cutting(
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
-            let pause = Duration::from_millis(20 + (state >> 33) % 120);
+            let pause = Duration::from_millis(20 + (state >> 33) % 250);
             if tokio::time::timeout(pause, stopped.wait_for(|stop| *stop))
                 .await
                 .is_ok()
             {
                 return count;
             }
-            proxy.cut();
-            count += 1;
+            if count < CUTS_MAX {
+                proxy.cut();
+                count += 1;
+            }
         }
     });
     (cutting, stop)

@@ -24,7 +24,7 @@ fn connecting(uri: String) -> JoinHandle<Connection> {
 async fn connected(toy: &Toy, options: &str) -> (Connection, Link) {
     let client = connecting(toy.uri(options));
     let link = toy.accept_connection().await;
-    (client.await.unwrap(), link)
+    (client.await.expect("it connects"), link)
 }
 
 fn message(text: &str) -> Message {
