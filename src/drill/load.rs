@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::witness::{Answered, Sender, Witness};
+use super::witness::{Answered, Delivery, Sender, Witness};
 use super::{DrillArgs, DrillError};
 
 /// Probes: one for each broker, which connects to that broker only.
@@ -411,13 +411,20 @@ impl ConsumingClient {
     async fn run(self, stop: watch::Receiver<bool>) -> Result<(), ClientError> {
         let mut held = 0;
         loop {
+            let life = self.connection.interruptions();
             match self.consumer.receive(Some(RECEIVE_PATIENCE)).await? {
                 Some(message) => {
                     let body = message.as_bytes()?.unwrap_or_default();
-                    let broker = broker_of(&self.connection, &self.work.authorities);
-                    let is_redelivered = message.is_redelivered();
-                    self.witness
-                        .delivered(self.number, &body, is_redelivered, broker);
+                    // While the connection breaks, the message may be of the life before.
+                    let is_certain = self.connection.interruptions() == life
+                        && self.connection.remote().is_some();
+                    let delivery = Delivery {
+                        consumer: self.number,
+                        is_redelivered: message.is_redelivered(),
+                        broker: broker_of(&self.connection, &self.work.authorities),
+                        life: is_certain.then_some(life),
+                    };
+                    self.witness.delivered(&body, delivery);
                     held += 1;
                     if held >= self.work.batch {
                         self.commit().await?;

@@ -216,29 +216,45 @@ impl Stage<'_> {
             ));
             return Ok(());
         }
-        self.release_victim(underway).await?;
-        let load = self
-            .chronicle
-            .wait_for(patience, || self.witness.firsts().load_us)
-            .await;
-        if load.is_none() {
-            underway.fail(format!(
-                "no send of the load was acknowledged within {seconds} s"
-            ));
+        // Clients may cling to a frozen broker until it goes on; one that is gone stays away
+        // until everybody is served, so that its start takes no time from the takeover.
+        let is_frozen = underway.frozen.is_some();
+        if is_frozen {
+            self.release_victim(underway).await?;
+        }
+        if !self.await_service(underway).await {
             return Ok(());
         }
-        let delivered = self
-            .chronicle
-            .wait_for(patience, || self.witness.firsts().delivered_us)
-            .await;
-        if delivered.is_none() {
-            underway.fail(format!("no message was delivered within {seconds} s"));
-            return Ok(());
+        if !is_frozen {
+            self.release_victim(underway).await?;
         }
         self.await_return(underway).await;
         // Load that nothing disturbs any more, to compare with what was before the fault.
         tokio::time::sleep(self.args.settle).await;
         Ok(())
+    }
+
+    /// Waits for the load's first acknowledgement and delivery after the fault.
+    async fn await_service(&mut self, underway: &mut Underway) -> bool {
+        let patience = self.args.timeout;
+        let firsts = || self.witness.firsts();
+        let load = self.chronicle.wait_for(patience, || firsts().load_us).await;
+        if load.is_none() {
+            let seconds = patience.as_secs();
+            underway.fail(format!(
+                "no send of the load was acknowledged within {seconds} s"
+            ));
+            return false;
+        }
+        let delivered = self
+            .chronicle
+            .wait_for(patience, || firsts().delivered_us)
+            .await;
+        if delivered.is_none() {
+            let seconds = patience.as_secs();
+            underway.fail(format!("no message was delivered within {seconds} s"));
+        }
+        delivered.is_some()
     }
 
     /// Starts a killed or stopped-by-plan victim again, or lets a frozen one go on.

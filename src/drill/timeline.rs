@@ -116,10 +116,10 @@ pub(super) fn read_events(
     // Whoever takes over has what it takes.
     milestones.obtained_us =
         first(successor, fault_us, &|event| *event == Event::Obtained).or(taking_over_us);
-    // Active is what the successor becomes as soon as it has the whole journal.
-    milestones.replayed_us =
-        first(successor, fault_us, &|event| *event == Event::Replayed).or(active_us);
     milestones.ports_open_us = first(successor, fault_us, &|event| *event == Event::Listening);
+    // Ports open at once when the whole journal is there.
+    milestones.replayed_us = first(successor, fault_us, &|event| *event == Event::Replayed)
+        .or(milestones.ports_open_us.into_iter().chain(active_us).min());
     let back_from = milestones
         .resumed_us
         .map_or(fault_us, |resumed| fault_us + resumed);

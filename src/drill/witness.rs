@@ -31,6 +31,17 @@ pub(super) struct Answered {
     pub(super) at_us: u64,
 }
 
+/// A received message, beside its body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivery {
+    pub(super) consumer: usize,
+    pub(super) is_redelivered: bool,
+    /// The broker that its connection leads to, if that is known.
+    pub(super) broker: Option<usize>,
+    /// The life of its connection, if that is certain.
+    pub(super) life: Option<u64>,
+}
+
 /// A fault, from the moment at which it struck until the next one.
 #[derive(Debug, Clone, Copy)]
 struct Disturbance {
@@ -132,14 +143,14 @@ impl Witness {
         self.inner.lock().ledger.withdrawn(key);
     }
 
-    /// `consumer`, connected to `broker` if that is known, received a message with this body.
-    pub(super) fn delivered(
-        &self,
-        consumer: usize,
-        body: &[u8],
-        redelivered: bool,
-        broker: Option<usize>,
-    ) {
+    /// A consumer received a message with this body.
+    pub(super) fn delivered(&self, body: &[u8], delivery: Delivery) {
+        let Delivery {
+            consumer,
+            is_redelivered,
+            broker,
+            life,
+        } = delivery;
         let at_us = self.now_us();
         let read = self.codec.read(body);
         let mut inner = self.inner.lock();
@@ -154,9 +165,11 @@ impl Witness {
                 if std::mem::take(&mut inner.hide_next_delivery) {
                     return;
                 }
-                inner.ledger.delivered(consumer, received.key, redelivered);
+                inner
+                    .ledger
+                    .delivered(consumer, received.key, is_redelivered, life);
                 if std::mem::take(&mut inner.repeat_next_delivery) {
-                    inner.ledger.delivered(consumer, received.key, false);
+                    inner.ledger.delivered(consumer, received.key, false, None);
                 }
             }
         }
@@ -450,7 +463,15 @@ mod tests {
                 at_us: 1,
             });
             witness.sabotage_next_delivery(hide);
-            witness.delivered(0, &body, false, None);
+            witness.delivered(
+                &body,
+                Delivery {
+                    consumer: 0,
+                    is_redelivered: false,
+                    broker: None,
+                    life: None,
+                },
+            );
             witness.committed(0);
             let tally = witness.tally();
             assert_eq!(

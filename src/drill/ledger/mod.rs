@@ -16,9 +16,11 @@
 //!   flagged or not.
 //! - *A commit is whole.* When the answer to a commit was lost, its messages come again all or
 //!   not at all.
-//! - *Order.* Each consumer receives the messages of one producer in the order of their sends,
-//!   as long as they are not redeliveries: a redelivered message was dispatched to somebody
-//!   before and may come out of turn.
+//! - *Order.* Each consumer receives the messages of one producer in the order of their sends, as
+//!   long as they are not redeliveries: a redelivered message was dispatched to somebody before
+//!   and may come out of turn. Brokers may flag more than was seen, so a second rule looks at what
+//!   the drill itself sees for the first time, flagged or not: that comes in order, too, to one
+//!   consumer within one life of its connection.
 //! - *Nothing else.* Every message received was sent, and is intact.
 //!
 //! Memory: five bits for each message, plus the messages of open and of undecided transactions.
@@ -56,8 +58,12 @@ struct ProducerPage {
 #[derive(Debug)]
 struct ConsumerPage {
     open: Vec<Held>,
-    /// Highest sequence received as a first delivery, for each producer.
+    /// Highest sequence received without the flag, for each producer.
     latest: Vec<Option<u64>>,
+    /// The life of the connection that the next field is about.
+    life: Option<u64>,
+    /// Highest sequence of a message first seen here in this life, for each producer.
+    latest_in_life: Vec<Option<u64>>,
 }
 
 /// A message within an open transaction.
@@ -130,7 +136,7 @@ pub struct Tally {
     /// Messages flagged as redelivered that no consumer of the drill had received: they were on
     /// their way when the broker died.
     pub flagged_at_first_sight: u64,
-    /// First deliveries whose order was checked.
+    /// Deliveries whose order was checked.
     pub order_checked: u64,
     /// Acknowledged and never consumed.
     pub lost: u64,
@@ -140,7 +146,7 @@ pub struct Tally {
     pub redelivered_unflagged: u64,
     /// Delivered again after the commit that consumed them was acknowledged.
     pub redelivered_after_commit: u64,
-    /// First deliveries behind a later message of the same producer.
+    /// Deliveries behind a later message of the same producer.
     pub out_of_order: u64,
     /// Transactions of which a part was consumed and a part came again.
     pub torn_transactions: u64,
@@ -167,6 +173,8 @@ impl Ledger {
                 .map(|_| ConsumerPage {
                     open: Vec::new(),
                     latest: vec![None; producers],
+                    life: None,
+                    latest_in_life: vec![None; producers],
                 })
                 .collect(),
             undecided: Vec::new(),
@@ -204,8 +212,15 @@ impl Ledger {
             .insert(key.sequence);
     }
 
-    /// `consumer` received message `key` within its current transaction.
-    pub(super) fn delivered(&mut self, consumer: usize, key: MessageKey, redelivered: bool) {
+    /// `consumer` received message `key` within its current transaction, and in this life of its
+    /// connection, if that is certain.
+    pub(super) fn delivered(
+        &mut self,
+        consumer: usize,
+        key: MessageKey,
+        redelivered: bool,
+        life: Option<u64>,
+    ) {
         self.counts.deliveries += 1;
         let was_sent = self
             .producers
@@ -224,9 +239,7 @@ impl Ledger {
         } else if redelivered {
             self.counts.flagged_at_first_sight += 1;
         }
-        if !redelivered {
-            self.check_order(consumer, key);
-        }
+        self.check_order(consumer, key, !redelivered, life.filter(|_| is_first));
         self.consumers[consumer].open.push(Held {
             key,
             came_again: false,
@@ -260,18 +273,38 @@ impl Ledger {
         self.examples.add("redelivered after its commit", key, seen);
     }
 
-    fn check_order(&mut self, consumer: usize, key: MessageKey) {
-        self.counts.ordered += 1;
-        let latest = &mut self.consumers[consumer].latest[key.producer as usize];
-        match *latest {
-            // The same message again is a duplicate, and counted as such.
-            Some(before) if key.sequence == before => {}
-            Some(before) if key.sequence < before => {
-                self.counts.out_of_order += 1;
-                let kind = format!("out of order at consumer {consumer}, after {before}");
-                self.examples.add(&kind, key, self.counts.out_of_order);
+    /// Both rules of order; the second one where `life` is known and the message not.
+    fn check_order(
+        &mut self,
+        consumer: usize,
+        key: MessageKey,
+        is_unflagged: bool,
+        life: Option<u64>,
+    ) {
+        let page = &mut self.consumers[consumer];
+        let producer = key.producer as usize;
+        if life.is_some() && page.life != life {
+            page.life = life;
+            page.latest_in_life.fill(None);
+        }
+        let rules = [
+            is_unflagged.then_some(&mut page.latest[producer]),
+            life.is_some().then_some(&mut page.latest_in_life[producer]),
+        ];
+        let (mut is_checked, mut behind) = (false, None);
+        for latest in rules.into_iter().flatten() {
+            is_checked = true;
+            match *latest {
+                // The same message again is a duplicate, and counted as such.
+                Some(before) if key.sequence < before => behind = Some(before),
+                _ => *latest = Some(key.sequence),
             }
-            _ => *latest = Some(key.sequence),
+        }
+        self.counts.ordered += u64::from(is_checked);
+        if let Some(before) = behind {
+            self.counts.out_of_order += 1;
+            let kind = format!("out of order at consumer {consumer}, after {before}");
+            self.examples.add(&kind, key, self.counts.out_of_order);
         }
     }
 
@@ -415,7 +448,7 @@ impl Tally {
                 self.redelivered_after_commit,
                 "messages came again after their commit was acknowledged",
             ),
-            (self.out_of_order, "first deliveries were out of order"),
+            (self.out_of_order, "deliveries were out of order"),
             (self.torn_transactions, "transactions were consumed in part"),
             (self.refused, "sends were refused"),
             (self.unanswered, "sends were never answered"),

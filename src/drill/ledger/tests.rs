@@ -23,7 +23,7 @@ fn ledger_with(count: u64) -> Ledger {
 fn everything_sent_and_consumed_once_is_in_order() {
     let mut ledger = ledger_with(4);
     for sequence in 0..4 {
-        ledger.delivered((sequence % 2) as usize, key(0, sequence), false);
+        ledger.delivered((sequence % 2) as usize, key(0, sequence), false, None);
     }
     ledger.committed(0);
     ledger.committed(1);
@@ -38,8 +38,8 @@ fn everything_sent_and_consumed_once_is_in_order() {
 #[test]
 fn acknowledged_message_that_never_comes_is_lost() {
     let mut ledger = ledger_with(3);
-    ledger.delivered(0, key(0, 0), false);
-    ledger.delivered(0, key(0, 2), false);
+    ledger.delivered(0, key(0, 0), false, None);
+    ledger.delivered(0, key(0, 2), false, None);
     ledger.committed(0);
     let tally = ledger.tally();
     assert_eq!((tally.lost, tally.lost_never_delivered), (1, 1));
@@ -52,7 +52,7 @@ fn acknowledged_message_that_never_comes_is_lost() {
 #[test]
 fn rolled_back_message_that_does_not_come_again_is_lost() {
     let mut ledger = ledger_with(1);
-    ledger.delivered(0, key(0, 0), false);
+    ledger.delivered(0, key(0, 0), false, None);
     ledger.rolled_back(0);
     let tally = ledger.tally();
     assert_eq!((tally.lost, tally.lost_never_delivered), (1, 0));
@@ -61,8 +61,8 @@ fn rolled_back_message_that_does_not_come_again_is_lost() {
 #[test]
 fn message_of_an_undecided_commit_is_not_lost() {
     let mut ledger = ledger_with(2);
-    ledger.delivered(0, key(0, 0), false);
-    ledger.delivered(0, key(0, 1), false);
+    ledger.delivered(0, key(0, 0), false, None);
+    ledger.delivered(0, key(0, 1), false, None);
     ledger.in_doubt(0);
     let tally = ledger.tally();
     assert_eq!(tally.violations(), [""; 0]);
@@ -72,13 +72,13 @@ fn message_of_an_undecided_commit_is_not_lost() {
 #[test]
 fn undecided_commit_that_comes_again_in_part_is_torn() {
     let mut ledger = ledger_with(2);
-    ledger.delivered(0, key(0, 0), false);
-    ledger.delivered(0, key(0, 1), false);
+    ledger.delivered(0, key(0, 0), false, None);
+    ledger.delivered(0, key(0, 1), false, None);
     ledger.in_doubt(0);
-    ledger.delivered(1, key(0, 1), true);
+    ledger.delivered(1, key(0, 1), true, None);
     ledger.committed(1);
     assert_eq!(ledger.tally().torn_transactions, 1);
-    ledger.delivered(1, key(0, 0), true);
+    ledger.delivered(1, key(0, 0), true, None);
     ledger.committed(1);
     assert_eq!(ledger.tally().violations(), [""; 0]);
 }
@@ -86,11 +86,11 @@ fn undecided_commit_that_comes_again_in_part_is_torn() {
 #[test]
 fn undecided_commit_whose_messages_came_again_before_it_failed_is_whole() {
     let mut ledger = ledger_with(2);
-    ledger.delivered(0, key(0, 0), false);
-    ledger.delivered(0, key(0, 1), false);
-    ledger.delivered(1, key(0, 0), true);
+    ledger.delivered(0, key(0, 0), false, None);
+    ledger.delivered(0, key(0, 1), false, None);
+    ledger.delivered(1, key(0, 0), true, None);
     ledger.in_doubt(0);
-    ledger.delivered(1, key(0, 1), true);
+    ledger.delivered(1, key(0, 1), true, None);
     ledger.committed(1);
     assert_eq!(ledger.tally().violations(), [""; 0]);
 }
@@ -98,12 +98,12 @@ fn undecided_commit_whose_messages_came_again_before_it_failed_is_whole() {
 #[test]
 fn redelivery_must_be_flagged() {
     let mut ledger = ledger_with(1);
-    ledger.delivered(0, key(0, 0), false);
+    ledger.delivered(0, key(0, 0), false, None);
     ledger.rolled_back(0);
-    ledger.delivered(1, key(0, 0), true);
+    ledger.delivered(1, key(0, 0), true, None);
     ledger.rolled_back(1);
     assert_eq!(ledger.tally().redelivered_unflagged, 0);
-    ledger.delivered(0, key(0, 0), false);
+    ledger.delivered(0, key(0, 0), false, None);
     ledger.committed(0);
     let tally = ledger.tally();
     assert_eq!((tally.redelivered, tally.redelivered_unflagged), (1, 1));
@@ -112,9 +112,9 @@ fn redelivery_must_be_flagged() {
 #[test]
 fn flag_does_not_excuse_a_redelivery_after_an_acknowledged_commit() {
     let mut ledger = ledger_with(1);
-    ledger.delivered(0, key(0, 0), false);
+    ledger.delivered(0, key(0, 0), false, None);
     ledger.committed(0);
-    ledger.delivered(1, key(0, 0), true);
+    ledger.delivered(1, key(0, 0), true, None);
     ledger.committed(1);
     assert_eq!(ledger.tally().redelivered_after_commit, 1);
 }
@@ -122,8 +122,8 @@ fn flag_does_not_excuse_a_redelivery_after_an_acknowledged_commit() {
 #[test]
 fn commit_of_a_message_that_another_consumer_got_meanwhile_counts_as_after_commit() {
     let mut ledger = ledger_with(1);
-    ledger.delivered(0, key(0, 0), false);
-    ledger.delivered(1, key(0, 0), true);
+    ledger.delivered(0, key(0, 0), false, None);
+    ledger.delivered(1, key(0, 0), true, None);
     ledger.committed(0);
     ledger.rolled_back(1);
     assert_eq!(ledger.tally().redelivered_after_commit, 1);
@@ -132,21 +132,40 @@ fn commit_of_a_message_that_another_consumer_got_meanwhile_counts_as_after_commi
 #[test]
 fn order_counts_only_among_first_deliveries_of_one_producer_to_one_consumer() {
     let mut ledger = ledger_with(6);
-    ledger.delivered(0, key(0, 3), false);
-    ledger.delivered(1, key(0, 0), false);
-    ledger.delivered(0, key(0, 1), true);
+    ledger.delivered(0, key(0, 3), false, None);
+    ledger.delivered(1, key(0, 0), false, None);
+    ledger.delivered(0, key(0, 1), true, None);
     assert_eq!(ledger.tally().out_of_order, 0);
-    ledger.delivered(0, key(0, 2), false);
+    ledger.delivered(0, key(0, 2), false, None);
     assert_eq!(ledger.tally().out_of_order, 1);
-    ledger.delivered(0, key(0, 4), false);
+    ledger.delivered(0, key(0, 4), false, None);
     assert_eq!(ledger.tally().out_of_order, 1);
+}
+
+#[test]
+fn order_within_a_life_counts_what_is_new_even_when_it_is_flagged() {
+    let mut ledger = ledger_with(6);
+    ledger.delivered(0, key(0, 3), true, Some(1));
+    ledger.delivered(0, key(0, 1), true, None);
+    ledger.delivered(0, key(0, 0), true, Some(2));
+    assert_eq!(ledger.tally().out_of_order, 0);
+    ledger.delivered(0, key(0, 4), true, Some(2));
+    ledger.delivered(0, key(0, 3), true, Some(2));
+    assert_eq!(
+        ledger.tally().out_of_order,
+        0,
+        "a redelivery may come out of turn"
+    );
+    ledger.delivered(0, key(0, 2), true, Some(2));
+    assert_eq!(ledger.tally().out_of_order, 1);
+    assert_eq!(ledger.tally().order_checked, 4);
 }
 
 #[test]
 fn messages_that_were_never_sent_are_counted_and_cost_no_memory() {
     let mut ledger = ledger_with(1);
-    ledger.delivered(0, key(0, u64::MAX), false);
-    ledger.delivered(0, key(77, 0), false);
+    ledger.delivered(0, key(0, u64::MAX), false, None);
+    ledger.delivered(0, key(77, 0), false, None);
     ledger.foreign();
     ledger.corrupt();
     let tally = ledger.tally();
@@ -168,7 +187,7 @@ fn unanswered_and_refused_sends_are_violations() {
 #[derive(Debug, Clone, Copy)]
 enum Fact {
     Acknowledged(MessageKey),
-    Delivered(usize, MessageKey, bool),
+    Delivered(usize, MessageKey, bool, Option<u64>),
     Committed(usize),
     RolledBack(usize),
     InDoubt(usize),
@@ -198,17 +217,17 @@ fn outcome(history: &[Fact], at: usize, consumer: usize) -> Option<(usize, Fact)
 }
 
 fn judge_naively(history: &[Fact]) -> Naive {
-    let deliveries: Vec<(usize, usize, MessageKey, bool)> = history
+    let deliveries: Vec<(usize, usize, MessageKey, bool, Option<u64>)> = history
         .iter()
         .enumerate()
         .filter_map(|(at, fact)| match fact {
-            Fact::Delivered(consumer, key, flag) => Some((at, *consumer, *key, *flag)),
+            Fact::Delivered(consumer, key, flag, life) => Some((at, *consumer, *key, *flag, *life)),
             _ => None,
         })
         .collect();
     let mut naive = Naive::default();
     let mut transactions: HashMap<usize, Vec<(usize, MessageKey)>> = HashMap::new();
-    for &(at, consumer, key, flag) in &deliveries {
+    for &(at, consumer, key, flag, life) in &deliveries {
         let earlier = deliveries
             .iter()
             .filter(|other| other.0 < at && other.2 == key);
@@ -237,7 +256,21 @@ fn judge_naively(history: &[Fact]) -> Naive {
                 && other.2.sequence > key.sequence
                 && !other.3
         });
-        naive.out_of_order += u64::from(!flag && behind);
+        let is_first = |at: usize, key: MessageKey| {
+            !deliveries
+                .iter()
+                .any(|other| other.0 < at && other.2 == key)
+        };
+        let behind_in_life = deliveries.iter().any(|other| {
+            other.0 < at
+                && other.1 == consumer
+                && other.2.producer == key.producer
+                && other.2.sequence > key.sequence
+                && other.4 == life
+                && is_first(other.0, other.2)
+        });
+        let by_life = life.is_some() && is_first(at, key) && behind_in_life;
+        naive.out_of_order += u64::from(!flag && behind || by_life);
     }
     let came_again = |at: usize, key: MessageKey| {
         deliveries
@@ -276,6 +309,7 @@ fn judge_naively(history: &[Fact]) -> Naive {
 fn random_history(random: &mut Random, ledger: &mut Ledger) -> Vec<Fact> {
     let mut history = Vec::new();
     let mut sent = Vec::new();
+    let mut lives = [0, 0];
     for _ in 0..random.below(60) {
         let consumer = random.below(2) as usize;
         match random.below(10) {
@@ -288,8 +322,10 @@ fn random_history(random: &mut Random, ledger: &mut Ledger) -> Vec<Fact> {
             3..=6 if !sent.is_empty() => {
                 let key = sent[random.below(sent.len() as u64) as usize];
                 let flag = random.below(2) == 0;
-                ledger.delivered(consumer, key, flag);
-                history.push(Fact::Delivered(consumer, key, flag));
+                lives[consumer] += u64::from(random.below(5) == 0);
+                let life = (random.below(5) > 0).then_some(lives[consumer]);
+                ledger.delivered(consumer, key, flag, life);
+                history.push(Fact::Delivered(consumer, key, flag, life));
             }
             7 => {
                 ledger.committed(consumer);
@@ -371,7 +407,7 @@ fn correct_history(random: &mut Random) -> Tally {
     let mut ledger = Ledger::new(2, 2);
     let mut pending: Vec<(MessageKey, bool)> = Vec::new();
     let mut held: [Vec<(MessageKey, bool)>; 2] = Default::default();
-    let (mut steps, mut sends) = (0, 0);
+    let (mut steps, mut sends, mut life) = (0, 0, 0);
     while steps < 200 || !pending.is_empty() || held.iter().any(|held| !held.is_empty()) {
         steps += 1;
         let consumer = random.below(2) as usize;
@@ -384,7 +420,7 @@ fn correct_history(random: &mut Random) -> Tally {
             }
             5..=8 if !pending.is_empty() => {
                 let (key, flag) = pending.remove(0);
-                ledger.delivered(consumer, key, flag);
+                ledger.delivered(consumer, key, flag, Some(life));
                 held[consumer].push((key, true));
             }
             9..=10 => {
@@ -392,6 +428,7 @@ fn correct_history(random: &mut Random) -> Tally {
                 held[consumer].clear();
             }
             11 if steps < 400 => {
+                life += 1;
                 // Takeover: each open transaction rolls back, or its commit's answer is lost.
                 let mut back = Vec::new();
                 for (consumer, held) in held.iter_mut().enumerate() {
@@ -410,7 +447,11 @@ fn correct_history(random: &mut Random) -> Tally {
                         }
                     }
                 }
-                back.append(&mut pending);
+                // Some of what nobody has seen is flagged all the same.
+                let reserved = random.below(4) as usize;
+                for (index, (key, flag)) in pending.drain(..).enumerate() {
+                    back.push((key, flag || index < reserved));
+                }
                 back.sort_by_key(|(key, _)| (key.sequence, key.producer));
                 pending = back;
             }

@@ -233,6 +233,28 @@ impl Report {
         Ok(())
     }
 
+    /// For each kind of fault its name, the time to the first acknowledgement at any client, and
+    /// at a client of the load. A frozen broker takes the lease's time, a killed one does not.
+    fn spreads(&self) -> Vec<(&'static str, Option<Spread>, Option<Spread>)> {
+        let mut words: Vec<&'static str> = self.struck().map(|round| round.fault).collect();
+        words.sort_unstable();
+        words.dedup();
+        let spread = |word: &str, of: fn(&Milestones) -> Option<u64>| {
+            let rounds = self.struck().filter(|round| round.fault == word);
+            Spread::of(rounds.filter_map(|round| of(&round.milestones)))
+        };
+        words
+            .into_iter()
+            .map(|word| {
+                (
+                    word,
+                    spread(word, Milestones::served_us),
+                    spread(word, |at| at.acknowledged_us),
+                )
+            })
+            .collect()
+    }
+
     /// The rounds in which something was struck.
     fn struck(&self) -> impl Iterator<Item = &Round> {
         self.rounds

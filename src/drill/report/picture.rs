@@ -88,12 +88,13 @@ fn title(report: &Report, area: &Area<'_>) -> Drawn {
         super::thousands(tally.acknowledged),
         tally.lost
     );
-    if let Some(takeover) = report.takeover {
-        second += &format!(
-            "; takeover median {} ms, max {} ms",
-            millis(takeover.median_us),
-            millis(takeover.max_us)
-        );
+    for (fault, _, load) in report.spreads() {
+        if let Some(load) = load {
+            second += &format!(
+                "; {fault}: load served again after {} ms",
+                millis(load.median_us)
+            );
+        }
     }
     area.draw(&Text::new(second, (20, 48), at(15, INK)))?;
     Ok(())
@@ -245,14 +246,20 @@ fn chart_over_time<'a, 'b>(
 fn mark_rounds(report: &Report, chart: &mut Chart<'_, '_>, top: f64, with_names: bool) -> Drawn {
     let bottom = chart.y_range().start;
     let crowded = report.rounds.len() > 16;
-    for round in report.struck() {
+    for (index, round) in report.struck().enumerate() {
         let fault = round.fault_us as f64 / 1e6;
         let served = round
             .milestones
             .acknowledged_us
             .map_or(round.end_us, |us| round.fault_us + us);
         let band = [(fault, bottom), (served as f64 / 1e6, top)];
-        chart.draw_series([Rectangle::new(band, PURPLE.mix(0.25).filled())])?;
+        let color = PURPLE.mix(0.25).filled();
+        let bands = chart.draw_series([Rectangle::new(band, color)])?;
+        if index == 0 && with_names {
+            bands
+                .label("load not served")
+                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], color));
+        }
         chart.draw_series([PathElement::new(
             vec![(fault, bottom), (fault, top)],
             RED.mix(0.8),

@@ -146,10 +146,11 @@ Ledger
   messages consumed, commit acknowledged                             17,992
   messages consumed, answer to the commit lost                           10
   redelivered and flagged so                                             38
+  flagged so, but new to the drill                                        0
   transactions committed                                              1,800
   transactions rolled back by a takeover                                  3
   commits whose answer was lost                                           1
-  first deliveries checked for order                                 17,000
+  deliveries checked for order                                       17,000
   LOST: acknowledged, never consumed                                      0
   REDELIVERED without the flag                                            0
   REDELIVERED after the commit was acknowledged                           0

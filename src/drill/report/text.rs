@@ -107,22 +107,15 @@ fn takeovers(text: &mut String, report: &Report) -> fmt::Result {
         }
         writeln!(text)?;
     }
-    // Each fault on its own: a frozen broker takes the lease's time, a killed one does not.
-    let mut words: Vec<&str> = report.struck().map(|round| round.fault).collect();
-    words.sort_unstable();
-    words.dedup();
-    for word in words {
-        let rounds = || report.struck().filter(move |round| round.fault == word);
-        let served = Spread::of(rounds().filter_map(|round| round.milestones.served_us()));
-        let load = Spread::of(rounds().filter_map(|round| round.milestones.acknowledged_us));
+    for (fault, served, load) in report.spreads() {
         spread(
             text,
-            &format!("{word}: fault to first acknowledged send"),
+            &format!("{fault}: fault to first acknowledged send"),
             served,
         )?;
         spread(
             text,
-            &format!("{word}: the same, at the load's clients"),
+            &format!("{fault}: the same, at the load's clients"),
             load,
         )?;
     }
@@ -182,10 +175,14 @@ fn ledger(text: &mut String, report: &Report) -> fmt::Result {
             tally.consumed_in_doubt,
         ),
         ("redelivered and flagged so", tally.redelivered),
+        (
+            "flagged so, but new to the drill",
+            tally.flagged_at_first_sight,
+        ),
         ("transactions committed", tally.commits),
         ("transactions rolled back by a takeover", tally.rollbacks),
         ("commits whose answer was lost", tally.commits_in_doubt),
-        ("first deliveries checked for order", tally.order_checked),
+        ("deliveries checked for order", tally.order_checked),
     ])?;
     if let Some(backlog) = &report.backlog
         && let Some(found) = backlog.found
