@@ -137,6 +137,55 @@ fn backlog_is_there_to_the_message_after_a_kill() {
 }
 
 #[test]
+fn running_pair_is_drilled_through_its_url_and_its_health_ports() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let addresses = [support::free_address(), support::free_address()];
+    let brokers = [0, 1].map(|index| {
+        let mut arguments = vec!["--listen", &addresses[index], "--http", "127.0.0.1:0"];
+        arguments.extend(support::TENURE);
+        let name = ["east", "west"][index];
+        support::Broker::start_with(name, &place.path().join("journal"), &arguments)
+    });
+    let join = |of: fn(&support::Broker) -> String| brokers.each_ref().map(of).join(",");
+    let url = format!("failover:({})", addresses.join(","));
+    let (status, pids) = (
+        join(support::Broker::http),
+        join(|broker| broker.pid().to_string()),
+    );
+    let arguments = [
+        "--url",
+        &url,
+        "--status",
+        &status,
+        "--pid",
+        &pids,
+        "--fault",
+        "stop,none,stop",
+        "--rounds",
+        "3",
+    ];
+    let (_directory, report) = report_of(0, &arguments);
+    assert_eq!(report["passed"], true, "{report:#}");
+    assert_eq!(report["setup"]["url"], url.as_str());
+    assert!(
+        report["rounds"][0]["acknowledged_us"].is_u64(),
+        "{report:#}"
+    );
+    assert!(
+        report["rounds"][1]["acknowledged_us"].is_null(),
+        "nothing was struck in round 2"
+    );
+    assert_eq!(
+        report["rounds"][0]["victim"],
+        report["rounds"][2]["successor"]
+    );
+    assert_eq!(
+        report["rounds"][0]["successor"],
+        report["rounds"][2]["victim"]
+    );
+}
+
+#[test]
 fn message_hidden_from_the_ledger_fails_the_verdict() {
     let (directory, report) = report_of(2, &["--rounds", "1", "--sabotage", "lose"]);
     assert_eq!(report["passed"], false);

@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use super::chronicle::Chronicle;
+use super::fault::{ProcessState, state_of};
 use super::timeline::Event;
 use super::{DrillArgs, DrillError};
 use crate::console::client::get;
@@ -149,11 +150,13 @@ impl Pair {
         chronicle: &Arc<Chronicle>,
     ) -> Self {
         let broker = |index: usize, name: &str| {
-            let http = args.status[index].trim_end_matches('/').to_owned();
+            let http = args.status[index]
+                .trim_end_matches('/')
+                .trim_end_matches("/status");
             Broker::new(
                 index,
                 name,
-                http,
+                http.to_owned(),
                 args.pid.get(index).copied(),
                 chronicle,
                 false,
@@ -251,10 +254,21 @@ impl Broker {
         self.latest.lock().clone()
     }
 
-    /// Its process id, as given, as started, or as it says itself.
+    /// Its process id: as started, or as given while that process lives, or as it says itself
+    /// after a supervisor has started it again.
     pub(super) fn pid(&self) -> Option<i32> {
-        self.pid
-            .or_else(|| self.latest().and_then(|status| status.pid))
+        let is_current = |pid: &i32| self.launch.is_some() || state_of(*pid) != ProcessState::Gone;
+        let told = || self.latest().and_then(|status| status.pid);
+        self.pid.filter(is_current).or_else(told)
+    }
+
+    /// What it is called: by itself, where the drill did not name it.
+    pub(super) fn title(&self) -> String {
+        let told = self
+            .latest()
+            .map(|status| status.name)
+            .filter(|name| !name.is_empty());
+        told.unwrap_or_else(|| self.name.clone())
     }
 
     fn start(&mut self, index: usize, chronicle: &Arc<Chronicle>) -> Result<(), DrillError> {

@@ -83,7 +83,7 @@ impl Stage<'_> {
             .wait_for(self.args.timeout, || self.pair.roles())
             .await;
         let (victim, successor) = roles.unwrap_or((0, 1));
-        let name = |index: usize| self.pair.brokers[index].name.clone();
+        let name = |index: usize| self.pair.brokers[index].title();
         let mut underway = Underway {
             round: Round {
                 number,
