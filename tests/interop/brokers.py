@@ -98,6 +98,11 @@ def rss_mb(pid):
     raise Failed(f"no VmRSS for process {pid}")
 
 
+def tail(path, lines=25):
+    """The last lines of a log, each cut to a readable length."""
+    return "\n".join(line[:300] for line in path.read_text(errors="replace").splitlines()[-lines:])
+
+
 class Member:
     """One broker process of a pair."""
 
@@ -156,7 +161,7 @@ class Member:
 
     def log_tail(self, lines=25):
         """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return tail(self.log, lines)
 
 
 class Baton(Member):
