@@ -656,10 +656,10 @@ async fn transactions_over_a_connection_that_keeps_breaking_move_each_message_on
     let consumer = session.consumer(&from).await.unwrap();
     let producer = session.producer(&to).await.unwrap();
     let (mut rolled_back, mut in_doubt) = (0, 0);
-    // The end is when nothing comes for a while although the connection is left alone.
+    // The end is when nothing comes for longer than ActiveMQ needs to bury its dead connections.
     loop {
         let received = consumer
-            .receive(Some(Duration::from_secs(2)))
+            .receive(Some(Duration::from_secs(12)))
             .await
             .unwrap();
         let Some(message) = received else { break };

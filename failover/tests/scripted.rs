@@ -503,6 +503,62 @@ async fn a_send_without_a_broker_fails_after_its_time_and_close_does_not_hang() 
 }
 
 #[tokio::test]
+async fn dropped_values_say_goodbye_from_the_inside_out() {
+    let toy = Toy::start().await;
+    let (connection, mut link) = connected(&toy, "").await;
+    let client = tokio::spawn(async move {
+        let session = connection.session(AckMode::Auto).await.unwrap();
+        let consumer = session.consumer(&queue()).await.unwrap();
+        drop(session);
+        drop(consumer);
+        connection
+    });
+    link.consumer().await;
+    let mut removed = Vec::new();
+    for _ in 0..2 {
+        let Command::RemoveInfo(info) = link.next().await else {
+            panic!("a goodbye")
+        };
+        removed.push(info.object_id.expect("somebody").name());
+    }
+    assert_eq!(removed, ["ConsumerId", "SessionId"]);
+    client.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_receive_that_is_dropped_loses_no_message() {
+    let toy = Toy::start().await;
+    let (connection, mut link) = connected(&toy, "").await;
+    let client = tokio::spawn(async move {
+        let session = connection.session(AckMode::Auto).await.unwrap();
+        let consumer = session.consumer(&queue()).await.unwrap();
+        let mut received = 0;
+        while received < 200 {
+            tokio::select! {
+                biased;
+                () = tokio::task::yield_now() => {}
+                message = consumer.receive(PATIENCE) => {
+                    received += 1;
+                    assert_eq!(body(message.unwrap()), format!("m{received}"));
+                }
+            }
+        }
+        connection
+    });
+    let consumer = link.consumer().await;
+    for sequence in 1..=200 {
+        link.dispatch(&consumer, sequence).await;
+    }
+    for sequence in 1..=200 {
+        assert_eq!(
+            link.ack().await,
+            format!("Standard {sequence}-{sequence} x1")
+        );
+    }
+    client.await.unwrap();
+}
+
+#[tokio::test]
 async fn giving_up_fails_everything_that_waits() {
     let toy = Toy::start().await;
     let (connection, mut link) = connected(&toy, "?maxReconnectAttempts=2").await;

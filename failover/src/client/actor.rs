@@ -87,6 +87,11 @@ impl Handle {
         self.requests.send(request).await.map_err(|_| CLOSED)
     }
 
+    /// A place in the queue, so that what follows needs no further wait.
+    pub(super) async fn reserve(&self) -> Result<mpsc::Permit<'_, Request>, ClientError> {
+        self.requests.reserve().await.map_err(|_| CLOSED)
+    }
+
     /// As [`Handle::oneway`] where waiting is impossible; the commands are lost when the queue is
     /// full, so only farewells go this way.
     pub(super) fn farewell(&self, commands: Vec<Command>) {
@@ -121,8 +126,17 @@ impl Handle {
         wants_answer: bool,
         limit: Option<Duration>,
     ) -> Result<Command, ClientError> {
-        let answer = self.enqueue(commands, generation, wants_answer).await?;
-        Self::answer(answer, limit).await
+        let exchanged = async {
+            let answer = self.enqueue(commands, generation, wants_answer).await?;
+            Self::answer(answer, None).await
+        };
+        match limit.filter(|limit| !limit.is_zero()) {
+            // The queue may be full while there is no link, so its wait counts as well.
+            Some(limit) => tokio::time::timeout(limit, exchanged)
+                .await
+                .map_err(|_| ClientError::ResponseTimeout(limit))?,
+            None => exchanged.await,
+        }
     }
 
     /// Puts commands into the queue; their answer is awaited with [`Handle::answer`]. In between

@@ -160,7 +160,26 @@ impl ConnectionBuilder {
     }
 }
 
+/// Refuses what would change the meaning of messages, and warns of what has no effect here.
 fn check_supported(jms: &JmsOptions) -> Result<(), ClientError> {
+    let without_effect = [
+        ("jms.nonBlockingRedelivery", jms.non_blocking_redelivery),
+        (
+            "jms.messagePrioritySupported",
+            jms.message_priority_supported,
+        ),
+        (
+            "jms.optimizedAckScheduledAckInterval",
+            !jms.optimized_ack_scheduled_ack_interval.is_zero(),
+        ),
+        (
+            "jms.redeliveryPolicy.useCollisionAvoidance",
+            jms.redelivery.use_collision_avoidance,
+        ),
+    ];
+    for (option, _) in without_effect.iter().filter(|(_, is_set)| *is_set) {
+        tracing::warn!(option, "This option has no effect in this client.");
+    }
     if jms.use_compression {
         return Err(ClientError::Unsupported {
             option: "jms.useCompression",

@@ -13,7 +13,7 @@ use openwire::{
 use tokio::sync::Notify;
 
 use super::ack::{self, AckState, AckStyle, DueAck};
-use super::actor::{Handle, lock};
+use super::actor::{Handle, Request, lock};
 use super::audit::AuditScope;
 use super::connection::now_ms;
 use super::error::ClientError;
@@ -197,7 +197,15 @@ impl ConsumerInner {
             let due = ack::single(AckKind::Standard, &dispatch);
             return Some(self.command_in(due, None));
         }
-        state.queue.push_back(dispatch);
+        let limit = (self.prefetch.load(Ordering::Acquire) as usize)
+            .saturating_mul(2)
+            .saturating_add(QUEUE_SLACK);
+        if state.queue.len() >= limit {
+            state.queue.clear();
+            state.status = Status::Failed(ClientError::Flooded { limit });
+        } else {
+            state.queue.push_back(dispatch);
+        }
         drop(state);
         self.arrived.notify_waiters();
         None
@@ -317,6 +325,9 @@ impl ConsumerInner {
             .as_ref()
             .and_then(|message| message.message_id.as_ref());
         state.last_delivered = id.map_or(state.last_delivered, |id| id.broker_sequence_id);
+        if self.style == AckStyle::Transacted {
+            self.transaction.received();
+        }
         if let Some(due) = state.acks.deliver(&dispatch, now) {
             commands.push(self.command(due));
         }
@@ -343,14 +354,8 @@ impl ConsumerInner {
             let arrived = self.arrived.notified();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
-            let mut commands = Vec::new();
-            let generation = self.handle.generation();
-            let taken = self.take(&mut commands);
-            let refused = commands.len();
-            if let Err(error) = self.acknowledge_with(commands, generation).await {
-                tracing::debug!(%error, "An acknowledgement was not sent.");
-            }
-            let look_again = match taken? {
+            let (taken, refused) = self.look().await?;
+            let look_again = match taken {
                 Taken::Message(dispatch) => return Ok(Some(self.message(*dispatch))),
                 Taken::End => return Ok(None),
                 Taken::NeedsTransaction => {
@@ -359,7 +364,7 @@ impl ConsumerInner {
                 }
                 Taken::Nothing(until) => until,
             };
-            if is_pulling && refused > 0 {
+            if is_pulling && refused {
                 // The pull brought only messages that could not be delivered.
                 self.pull(wait).await?;
             }
@@ -382,6 +387,47 @@ impl ConsumerInner {
                 None => arrived.await,
             }
         }
+    }
+
+    /// Looks for a message and sends what is due for it; also says whether messages were refused.
+    async fn look(&self) -> Result<(Taken, bool), ClientError> {
+        {
+            let state = lock(&self.state);
+            if state.queue.is_empty() && matches!(state.status, Status::Open) {
+                return Ok((Taken::Nothing(None), false));
+            }
+        }
+        let mut commands = Vec::new();
+        let is_async = self.acks_async || self.style == AckStyle::Transacted;
+        if !is_async {
+            let generation = self.handle.generation();
+            let taken = self.take(&mut commands)?;
+            let refused = !commands.is_empty();
+            self.acknowledge_with(commands, generation).await?;
+            return Ok((taken, refused));
+        }
+        // The place in the queue comes first: whoever drops this future must not lose a message
+        // between its taking and its acknowledgement.
+        let place = match self.handle.reserve().await {
+            Ok(place) => place,
+            Err(error) => {
+                // The consumer may know better why everything has ended.
+                self.take(&mut commands)?;
+                return Err(error);
+            }
+        };
+        let generation = Some(self.handle.generation());
+        let taken = self.take(&mut commands)?;
+        let refused = !commands.is_empty();
+        if refused {
+            place.send(Request {
+                commands,
+                generation,
+                wants_answer: false,
+                reply: None,
+            });
+        }
+        Ok((taken, refused))
     }
 
     async fn acknowledge_with(
@@ -552,6 +598,9 @@ impl ConsumerInner {
         .into()
     }
 }
+
+/// Messages a broker may send beyond twice the prefetch before the consumer gives up on it.
+const QUEUE_SLACK: usize = 10_000;
 
 /// How much longer than asked a pull's answer may take before it counts as lost.
 const PULL_GRACE: Duration = Duration::from_secs(10);

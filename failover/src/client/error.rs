@@ -97,6 +97,12 @@ pub enum ClientError {
         /// Why, and what to do.
         reason: &'static str,
     },
+    /// The broker ignores the prefetch; the consumer is closed.
+    #[error("the broker sent {limit} messages ahead, far beyond the prefetch")]
+    Flooded {
+        /// How many were accepted.
+        limit: usize,
+    },
     /// The answer is not one that the command can have.
     #[error("unexpected answer {found} to {asked}")]
     UnexpectedAnswer {

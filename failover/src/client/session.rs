@@ -38,6 +38,8 @@ pub(super) struct Transaction {
     current: Mutex<Option<LocalTransactionId>>,
     /// A reconnect made messages void that the transaction had received.
     is_spoiled: AtomicBool,
+    /// Messages were received in it, so it must not outlive the link they came over.
+    has_received: AtomicBool,
     /// Held while a transaction begins, so that nobody uses it before the broker knows it.
     beginning: tokio::sync::Mutex<()>,
 }
@@ -52,6 +54,11 @@ impl Transaction {
         if lock(&self.current).is_some() {
             self.is_spoiled.store(true, Ordering::Release);
         }
+    }
+
+    /// A message was received in the current transaction.
+    pub(super) fn received(&self) {
+        self.has_received.store(true, Ordering::Release);
     }
 
     /// The current transaction, begun if there is none.
@@ -70,6 +77,7 @@ impl Transaction {
         let begin = self.step(id.clone().into(), TransactionStep::Begin);
         handle.oneway(vec![begin], None).await?;
         self.is_spoiled.store(false, Ordering::Release);
+        self.has_received.store(false, Ordering::Release);
         *lock(&self.current) = Some(id.clone());
         Ok(id.into())
     }
@@ -84,11 +92,24 @@ impl Transaction {
         .into()
     }
 
-    /// Ends the current transaction on this side; says whether it is spoiled.
-    fn end(&self) -> Option<(TransactionId, bool)> {
-        let id = lock(&self.current).take()?;
-        Some((id.into(), self.is_spoiled.swap(false, Ordering::AcqRel)))
+    /// Ends the current transaction on this side.
+    fn end(&self) -> Option<Ended> {
+        let id = lock(&self.current).take()?.into();
+        let is_spoiled = self.is_spoiled.swap(false, Ordering::AcqRel);
+        let has_received = self.has_received.swap(false, Ordering::AcqRel);
+        Some(Ended {
+            id,
+            is_spoiled,
+            has_received,
+        })
     }
+}
+
+/// A transaction that is over on this side.
+struct Ended {
+    id: TransactionId,
+    is_spoiled: bool,
+    has_received: bool,
 }
 
 /// A session as its producers and consumers see it.
@@ -141,10 +162,11 @@ impl SessionInner {
     async fn commit(&self) -> Result<(), ClientError> {
         let consumers = self.live_consumers();
         let generation = self.handle().generation();
-        let Some((transaction, is_spoiled)) = self.transaction.end() else {
+        let Some(ended) = self.transaction.end() else {
             return Ok(());
         };
-        if is_spoiled {
+        let transaction = ended.id;
+        if ended.is_spoiled {
             let reason = "a reconnect made messages void that it had received";
             return Err(self
                 .roll_back_spoiled(transaction, reason.to_owned(), &consumers)
@@ -154,8 +176,9 @@ impl SessionInner {
             .iter()
             .filter_map(|consumer| consumer.acknowledge_in(&transaction))
             .collect();
-        // Without acknowledgements the transaction survives a reconnect and is replayed.
-        let generation = (!commands.is_empty()).then_some(generation);
+        // A transaction that only sends survives a reconnect, because it is replayed. One that has
+        // received does not, even if the loss has just taken its acknowledgements away.
+        let generation = ended.has_received.then_some(generation);
         let step = TransactionStep::CommitOnePhase;
         commands.push(self.transaction.step(transaction.clone(), step));
         let limit = Some(self.connection.jms.request_timeout);
@@ -218,11 +241,12 @@ impl SessionInner {
 
     async fn rollback(&self) -> Result<(), ClientError> {
         let consumers = self.live_consumers();
-        let Some((transaction, is_spoiled)) = self.transaction.end() else {
+        let Some(ended) = self.transaction.end() else {
             return Ok(());
         };
+        let transaction = ended.id;
         let mut commands = Vec::new();
-        if !is_spoiled {
+        if !ended.is_spoiled {
             // As the Java client does: the acknowledgements go in before they are taken back.
             commands.extend(
                 consumers
@@ -239,14 +263,13 @@ impl SessionInner {
             return Vec::new();
         }
         let mut commands = Vec::new();
-        if let Some((transaction, _)) = self.transaction.end() {
-            commands.push(
-                self.transaction
-                    .step(transaction, TransactionStep::Rollback),
-            );
+        if let Some(ended) = self.transaction.end() {
+            commands.push(self.transaction.step(ended.id, TransactionStep::Rollback));
         }
         let consumers = self.live_consumers();
         commands.extend(consumers.iter().flat_map(|consumer| consumer.close()));
+        // Those that waited for the transaction's end have it now.
+        commands.extend(consumers.iter().filter_map(|consumer| consumer.committed()));
         commands.push(RemoveInfo::of(self.id.clone()).into());
         commands
     }
@@ -282,6 +305,7 @@ impl Session {
             connection: Arc::clone(&connection),
             current: Mutex::new(None),
             is_spoiled: AtomicBool::new(false),
+            has_received: AtomicBool::new(false),
             beginning: tokio::sync::Mutex::new(()),
         });
         let inner = Arc::new(SessionInner {
@@ -528,14 +552,12 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for SessionInner {
+    /// The session ends with the last of its users: the value itself, a producer, a consumer.
     fn drop(&mut self) {
-        // Producers and consumers may outlive the value; the session ends with the last of them.
-        if Arc::strong_count(&self.inner) == 1 {
-            let commands = self.inner.close();
-            if !commands.is_empty() {
-                self.inner.handle().farewell(commands);
-            }
+        let commands = self.close();
+        if !commands.is_empty() {
+            self.handle().farewell(commands);
         }
     }
 }

@@ -67,36 +67,60 @@ async fn dial_tcp(address: &InnerUri) -> io::Result<BoxedStream> {
             ),
         ));
     }
-    let stream = match &address.local {
-        Some((host, port)) => dial_from(address, host, *port).await?,
-        None => tokio::net::TcpStream::connect((address.host.as_str(), address.port)).await?,
-    };
+    let stream = open_tcp(address).await?;
     stream.set_nodelay(address.options.is_tcp_no_delay())?;
     Ok(Box::new(stream))
 }
 
-/// Connects from a local address that the URI names.
-async fn dial_from(address: &InnerUri, host: &str, port: u16) -> io::Result<tokio::net::TcpStream> {
+/// Connects to the first of the host's addresses that answers, from the local address if the URI
+/// names one.
+async fn open_tcp(address: &InnerUri) -> io::Result<tokio::net::TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address for the host name");
-    let locals: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
+    let locals: Option<Vec<_>> = match &address.local {
+        Some((host, port)) => Some(
+            tokio::net::lookup_host((host.as_str(), *port))
+                .await?
+                .collect(),
+        ),
+        None => None,
+    };
     for remote in tokio::net::lookup_host((address.host.as_str(), address.port)).await? {
-        for local in locals
-            .iter()
-            .filter(|local| local.is_ipv4() == remote.is_ipv4())
-        {
-            let socket = if remote.is_ipv4() {
-                tokio::net::TcpSocket::new_v4()?
-            } else {
-                tokio::net::TcpSocket::new_v6()?
-            };
+        let socket = if remote.is_ipv4() {
+            tokio::net::TcpSocket::new_v4()?
+        } else {
+            tokio::net::TcpSocket::new_v6()?
+        };
+        configure(&socket, address)?;
+        if let Some(locals) = &locals {
+            let local = locals
+                .iter()
+                .find(|local| local.is_ipv4() == remote.is_ipv4());
+            let Some(local) = local else { continue };
             socket.bind(*local)?;
-            match socket.connect(remote).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
+        }
+        match socket.connect(remote).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+fn configure(socket: &tokio::net::TcpSocket, address: &InnerUri) -> io::Result<()> {
+    let (tcp, raw) = (&address.options.tcp, &address.options.socket);
+    if let Some(keep_alive) = raw.keep_alive.or(tcp.keep_alive) {
+        socket.set_keepalive(keep_alive)?;
+    }
+    if let Some(size) = raw.send_buffer_size {
+        socket.set_send_buffer_size(size)?;
+    }
+    if let Some(size) = raw.receive_buffer_size {
+        socket.set_recv_buffer_size(size)?;
+    }
+    if raw.reuse_address == Some(true) {
+        socket.set_reuseaddr(true)?;
+    }
+    Ok(())
 }
 
 /// Why an OpenWire connection could not be made or ended.
@@ -286,6 +310,15 @@ impl Connector for OpenWireConnector {
         }
         let max_frame_size = usize::try_from(local.max_frame_size).unwrap_or(usize::MAX);
         let write_limit = tcp.so_write_timeout;
+        let read_limit = address.options.socket.so_timeout.unwrap_or(tcp.so_timeout);
+        let mut negotiated = negotiated;
+        if !read_limit.is_zero() {
+            // A read that may not take longer is a shorter patience with a silent peer.
+            let silence = negotiated
+                .max_inactivity
+                .map_or(read_limit, |d| d.min(read_limit));
+            negotiated.max_inactivity = Some(silence);
+        }
         let answers = tcp.keep_alive_response_required;
         Ok(start(
             stream,
