@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crc32fast::Hasher;
 
+use crate::chain::SegmentName;
 use crate::position::{Epoch, Location, Lsn, SegmentNumber};
 use crate::record::{Frame, Input, Malformed, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RawRecord};
 
@@ -103,7 +104,7 @@ impl Batch {
         header[8..12].copy_from_slice(&self.count.to_le_bytes());
         header[16..24].copy_from_slice(&self.first_lsn.0.to_le_bytes());
         header[24..32].copy_from_slice(&self.epoch.0.to_le_bytes());
-        let crc = batch_crc(self.crc.clone(), &header);
+        let crc = batch_crc(self.crc.clone(), &header, self.segment, self.offset);
         header[CRC_AT..][..4].copy_from_slice(&crc.to_le_bytes());
         self.chunks[0][..BATCH_HEADER_BYTES].copy_from_slice(&header);
     }
@@ -134,13 +135,22 @@ impl Batch {
     }
 }
 
-/// The epoch of a batch that is shared with readers while it is written.
+/// A closed batch, shared with readers while it is written.
 pub(crate) type SharedBatch = Arc<Batch>;
 
-fn batch_crc(record_crcs: Hasher, header: &[u8; BATCH_HEADER_BYTES]) -> u32 {
+/// The place is part of what is summed up, so that a copy of a batch elsewhere (in a recycled
+/// segment, in a message's body) is no batch.
+fn batch_crc(
+    record_crcs: Hasher,
+    header: &[u8; BATCH_HEADER_BYTES],
+    segment: SegmentNumber,
+    offset: u64,
+) -> u32 {
     let mut crc = record_crcs;
     crc.update(&header[..CRC_AT]);
     crc.update(&header[CRC_AT + 4..]);
+    crc.update(&segment.0.to_le_bytes());
+    crc.update(&offset.to_le_bytes());
     crc.finalize()
 }
 
@@ -185,18 +195,18 @@ impl<'a> BatchView<'a> {
     }
 }
 
-/// Looks for a batch of `epoch` at the start of `bytes`.
-pub(crate) fn find_batch(bytes: &[u8], epoch: Epoch) -> Found<'_> {
+/// Looks for a batch at the start of `bytes`, which lie at `offset` in the segment `name`.
+pub(crate) fn find_batch(bytes: &[u8], name: SegmentName, offset: u64) -> Found<'_> {
     let Some((header, _)) = bytes.split_first_chunk::<BATCH_HEADER_BYTES>() else {
         return Found::Incomplete(BATCH_HEADER_BYTES);
     };
     if *header == [0; BATCH_HEADER_BYTES] {
         return Found::Nothing;
     }
-    match check_header(header, epoch) {
+    match check_header(header, name.epoch) {
         Err(_) => Found::Invalid,
         Ok(length) if length > bytes.len() => Found::Incomplete(length),
-        Ok(length) => match check_records(header, &bytes[..length], epoch) {
+        Ok(length) => match check_records(header, &bytes[..length], name, offset) {
             Ok(view) => Found::Batch(view),
             Err(_) => Found::Invalid,
         },
@@ -229,7 +239,8 @@ fn check_header(header: &[u8; BATCH_HEADER_BYTES], epoch: Epoch) -> Result<usize
 fn check_records<'a>(
     header: &[u8; BATCH_HEADER_BYTES],
     bytes: &'a [u8],
-    epoch: Epoch,
+    name: SegmentName,
+    offset: u64,
 ) -> Result<BatchView<'a>, Malformed> {
     let input = &mut Input::new(&header[8..]);
     let count = input.u32()?;
@@ -238,7 +249,7 @@ fn check_records<'a>(
     let mut sum = Hasher::new();
     let mut at = BATCH_HEADER_BYTES;
     for index in 0..count {
-        let record = RawRecord::parse(&bytes[at..], epoch)?;
+        let record = RawRecord::parse(&bytes[at..], name.epoch)?;
         if record.lsn.0 != first_lsn.0 + u64::from(index) {
             return Err(Malformed("a record's LSN"));
         }
@@ -248,12 +259,12 @@ fn check_records<'a>(
     if at != bytes.len() {
         return Err(Malformed("a batch's end"));
     }
-    if batch_crc(sum, header) != crc {
+    if batch_crc(sum, header, name.number, offset) != crc {
         return Err(Malformed("a batch's CRC"));
     }
     Ok(BatchView {
         first_lsn,
-        epoch,
+        epoch: name.epoch,
         count,
         bytes,
     })

@@ -229,22 +229,16 @@ pub(crate) fn first_batch(
     let header = check_header(bytes.get(..SEGMENT_HEADER_BYTES).unwrap_or(&[]), name);
     let mut found = FirstBatch::None;
     let body = bytes.get(SEGMENT_HEADER_BYTES..).unwrap_or(&[]);
-    if let Found::Incomplete(needed) = find_batch(body, name.epoch) {
+    if let Found::Incomplete(needed) = find_batch(body, name, SEGMENT_HEADER_BYTES as u64) {
         bytes = read(SEGMENT_HEADER_BYTES + needed)?;
     }
     let body = bytes.get(SEGMENT_HEADER_BYTES..).unwrap_or(&[]);
-    if let Found::Batch(batch) = find_batch(body, name.epoch) {
+    if let Found::Batch(batch) = find_batch(body, name, SEGMENT_HEADER_BYTES as u64) {
         found = describe_first(&batch, &path)?;
     }
     match (header, found) {
         (Ok(()), FirstBatch::None) if look == Look::Thorough => {
-            let after = scan_for_batch(
-                &*file,
-                &path,
-                SEGMENT_HEADER_BYTES as u64,
-                name.epoch,
-                Lsn(0),
-            )?;
+            let after = scan_for_batch(&*file, name, SEGMENT_HEADER_BYTES as u64, Lsn(0))?;
             match after {
                 Some(_) => Err(damage(
                     &path,
@@ -302,26 +296,26 @@ pub(crate) fn read_up_to(file: &dyn DiskFile, offset: u64, bytes: usize) -> io::
 /// nothing.
 const SCAN_BYTES: usize = 2 << 20;
 
-/// Looks behind `offset` for a valid batch of `epoch` that begins above `lsn`. Its predecessors
+/// Looks behind `offset` for a valid batch that begins above `lsn`. Its predecessors
 /// were durable before it was written, so it proves that what is missing before it was damaged.
 pub(crate) fn scan_for_batch(
     file: &dyn DiskFile,
-    path: &Path,
+    name: SegmentName,
     offset: u64,
-    epoch: Epoch,
     lsn: Lsn,
 ) -> Result<Option<u64>, FollowError> {
-    let read = |at, bytes| read_up_to(file, at, bytes).map_err(|e| FollowError::io(path, e));
+    let read =
+        |at, bytes| read_up_to(file, at, bytes).map_err(|e| FollowError::io(&name.path(), e));
     let mut at = offset;
     loop {
         let window = read(at, SCAN_BYTES)?;
         for start in magic_places(&window) {
             let place = at + start as u64;
-            let mut found = find_batch(&window[start..], epoch);
+            let mut found = find_batch(&window[start..], name, place);
             let more;
             if let Found::Incomplete(needed) = found {
                 more = read(place, needed)?;
-                found = find_batch(&more, epoch);
+                found = find_batch(&more, name, place);
             }
             if let Found::Batch(batch) = found
                 && batch.first_lsn > lsn

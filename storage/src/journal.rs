@@ -17,7 +17,7 @@ pub(crate) use self::shared::{Prepared, Shared};
 use crate::batch::Batch;
 use crate::chain::{CHECKPOINT_DIRECTORY, JOURNAL_DIRECTORY, SegmentName};
 use crate::clock::Clock;
-use crate::disk::{Disk, DiskFile, Open};
+use crate::disk::{Disk, Open};
 use crate::error::{BeginError, Failure};
 use crate::position::{Epoch, Lsn};
 use crate::record::{Frame, Record, Seal};
@@ -86,7 +86,6 @@ impl Journal {
                 sealed.end_offset,
                 sealed.lsn,
                 options.segment_bytes,
-                options.preallocate,
             ),
             watermark: Watermark::at(sealed.lsn),
             disk,
@@ -106,13 +105,7 @@ impl Journal {
             has_failed: AtomicBool::new(false),
         });
         info!(%epoch, previous = %point.previous_epoch, sealed_lsn = %point.sealed_lsn, "Sealed the former epoch.");
-        Ok(start(
-            shared,
-            Prepared {
-                number: name.number,
-                file: sealed.file,
-            },
-        ))
+        Ok(start(shared, sealed.first))
     }
 }
 
@@ -183,7 +176,7 @@ fn make_durable(disk: &dyn Disk, last: &LastBatch) -> Result<(), BeginError> {
 struct Sealed {
     lsn: Lsn,
     end_offset: u64,
-    file: Box<dyn DiskFile>,
+    first: Prepared,
 }
 
 /// Creates the tenure's first segment with the seal in it, durably, and applies the seal.
@@ -199,8 +192,8 @@ fn seal(
         path: path.clone(),
         source,
     };
-    let created = create_segment(disk, name, options.segment_bytes).map_err(failed)?;
-    let Some(file) = created else {
+    let created = create_segment(disk, clock, name, options.segment_bytes).map_err(failed)?;
+    let Some(first) = created else {
         return Err(BeginError::SegmentLocked { path });
     };
     let record = Record::Seal(Seal {
@@ -215,9 +208,11 @@ fn seal(
     let mut batch = Batch::new(name.number, offset, first_lsn, name.epoch, Vec::new());
     let (lsn, location) = batch.push(Frame::new(&record));
     batch.close();
-    file.write_all_at(&batch.chunks()[0], offset)
+    first
+        .file
+        .write_all_at(&batch.chunks()[0], offset)
         .map_err(failed)?;
-    file.sync().map_err(failed)?;
+    first.file.sync().map_err(failed)?;
     disk.sync_directory(Path::new(JOURNAL_DIRECTORY))
         .map_err(failed)?;
     let place = Place {
@@ -232,7 +227,7 @@ fn seal(
     Ok(Sealed {
         lsn,
         end_offset: batch.end_offset(),
-        file,
+        first,
     })
 }
 

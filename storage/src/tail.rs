@@ -102,8 +102,10 @@ pub struct Follower {
     last_batch: Option<LastBatch>,
     /// Seals that were read; they never change.
     known: BTreeMap<SegmentName, Tenure>,
-    /// Restarts since the last record was applied.
+    /// Restarts since the last record that was new.
     restarts: u32,
+    /// The last LSN applied before a restart.
+    furthest: Lsn,
     /// Looks in a row that found the same invalid bytes at the end.
     invalid_looks: u32,
 }
@@ -123,6 +125,7 @@ impl Follower {
             last_batch: None,
             known,
             restarts: 0,
+            furthest: Lsn(0),
             invalid_looks: 0,
         })
     }
@@ -235,8 +238,10 @@ impl Follower {
                 reason: reason.into(),
             });
         }
+        let furthest = self.furthest.max(self.lsn());
         *self = Follower {
             restarts,
+            furthest,
             ..Follower::open(Arc::clone(&self.disk))?
         };
         Ok(())
@@ -321,7 +326,9 @@ impl Follower {
         self.cursor = Some(cursor);
         if last_batch.is_some() {
             self.last_batch = last_batch;
-            self.restarts = 0;
+            if self.lsn() > self.furthest {
+                self.restarts = 0;
+            }
         }
         is_read?;
         Ok(applied)
@@ -350,26 +357,56 @@ impl Follower {
             number: SegmentNumber(cursor.segment.number.0 + 1),
             epoch: cursor.segment.epoch,
         };
-        let first = match segments.contains(&next) {
-            true => first_batch(&*self.disk, next, look)?.unwrap_or(FirstBatch::None),
-            false => FirstBatch::None,
-        };
-        match first {
+        match self.first_of(next, segments, look)? {
             FirstBatch::Other { first_lsn } if first_lsn == cursor.next_lsn => {
                 self.cursor = Some(Cursor::at_start_of(next, cursor.next_lsn));
-                Ok(true)
+                return Ok(true);
             }
-            FirstBatch::None if successor.is_none() => Ok(false),
-            _ => {
-                // The active may have written the rest of this segment since it was read.
-                let before = cursor;
-                self.read_segment(cursor, chain, u64::MAX, look)?;
-                if self.cursor == Some(before) {
-                    return Err(damage(&path, before.offset, "the batch expected there").into());
-                }
-                Ok(true)
-            }
+            FirstBatch::None if successor.is_none() => return Ok(false),
+            _ => {}
         }
+        // The active may have written the rest of this segment since it was read.
+        self.read_segment(cursor, chain, u64::MAX, look)?;
+        if self.cursor == Some(cursor) {
+            return Err(damage(&path, cursor.offset, "the batch expected there").into());
+        }
+        Ok(true)
+    }
+
+    /// The first batch of `next`, the segment behind the cursor's; none if none of the later ones
+    /// has any.
+    fn first_of(
+        &self,
+        next: SegmentName,
+        segments: &[SegmentName],
+        look: Look,
+    ) -> Result<FirstBatch, Stop> {
+        let gone = || Stop::Restart(format!("`{}` is gone", next.path().display()));
+        let is_later = |name: &&SegmentName| name.epoch == next.epoch && **name > next;
+        // The last one first: what it shows was written after all of `next`.
+        for name in segments.iter().rev().filter(is_later) {
+            if !segments.contains(&next) {
+                return Err(gone());
+            }
+            if matches!(
+                first_batch(&*self.disk, *name, look)?,
+                None | Some(FirstBatch::None)
+            ) {
+                continue;
+            }
+            return match first_batch(&*self.disk, next, look)? {
+                None => Err(gone()),
+                Some(FirstBatch::None) => {
+                    let at = SEGMENT_HEADER_BYTES as u64;
+                    Err(damage(&next.path(), at, "the first batch").into())
+                }
+                Some(first) => Ok(first),
+            };
+        }
+        if segments.contains(&next) {
+            return Ok(first_batch(&*self.disk, next, look)?.unwrap_or(FirstBatch::None));
+        }
+        Ok(FirstBatch::None)
     }
 
     /// At most; segments are as long as they can become.

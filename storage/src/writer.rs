@@ -21,7 +21,7 @@ const SEGMENT_PATIENCE: Duration = Duration::from_secs(5);
 /// Writes until the tenure ends. `current` holds the tenure's first segment.
 pub(crate) fn run(shared: &Shared, mut current: Prepared) {
     let mut drains_until = None;
-    shared.release();
+    shared.release(current.locked_at);
     while !shared.is_over() {
         match shared.pending.take() {
             Take::Batch(batch) => {
@@ -42,9 +42,9 @@ pub(crate) fn run(shared: &Shared, mut current: Prepared) {
                 }
                 count_bytes(shared, batch.bytes() as u64);
                 shared.pending.finish(batch);
-                shared.release();
+                shared.release(current.locked_at);
             }
-            Take::Idle => wait(shared),
+            Take::Idle => wait(shared, &current),
             Take::Ended => {
                 let is_released = shared.watermark.released() == shared.watermark.durable();
                 let now = shared.clock.now();
@@ -53,19 +53,19 @@ pub(crate) fn run(shared: &Shared, mut current: Prepared) {
                     return;
                 }
                 shared.writer_signal.wait(Some(GATE_POLL));
-                shared.release();
+                shared.release(current.locked_at);
             }
         }
     }
 }
 
 /// Waits for appends, and for the gate if something durable waits for that.
-fn wait(shared: &Shared) {
+fn wait(shared: &Shared, current: &Prepared) {
     if shared.watermark.released() == shared.watermark.durable() {
         shared.writer_signal.wait(None);
     } else {
         shared.writer_signal.wait(Some(GATE_POLL));
-        shared.release();
+        shared.release(current.locked_at);
     }
 }
 
@@ -92,8 +92,12 @@ fn count_bytes(shared: &Shared, bytes: u64) {
     let before = shared
         .bytes_since_checkpoint
         .fetch_add(bytes, Ordering::AcqRel);
-    let limit = shared.options.checkpoint_bytes;
-    if before < limit && before + bytes >= limit {
+    let after = before + bytes;
+    let passes = |limit| before < limit && after >= limit;
+    // At half a segment the keeper looks whether a full directory wants a checkpoint.
+    if passes(shared.options.checkpoint_bytes)
+        || passes(u64::from(shared.options.segment_bytes) / 2)
+    {
         shared.keeper_signal.notify();
     }
 }

@@ -119,7 +119,7 @@ fn nothing_is_released_while_the_gate_is_closed_and_all_of_it_after_a_late_renew
     });
     assert_eq!(tenure.store.released(), Lsn(0));
     assert!(!tenure.store.may_acknowledge());
-    gate.renewed(clock.now(), FOREVER);
+    keep_open(&gate);
     tenure.settle();
     assert!(tenure.store.may_acknowledge());
     tenure.store.shut_down();
@@ -533,7 +533,7 @@ fn a_follower_that_applied_what_the_seal_excludes_begins_again() {
     assert_eq!(third.state().backlogs()[0].len(), 2);
     let clock = Arc::new(RealClock::new());
     let gate = Gate::new(clock.clone());
-    gate.renewed(clock.now(), FOREVER);
+    keep_open(&gate);
     let callbacks = Callbacks {
         on_failed: Box::new(|_| {}),
     };

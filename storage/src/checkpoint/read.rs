@@ -118,7 +118,9 @@ impl<'a> FrameReader<'a> {
         self.buffer.drain(..self.used);
         self.used = 0;
         let old = self.buffer.len();
-        self.buffer.resize(old + missing.max(READ_BYTES), 0);
+        let rest = usize::try_from(self.length - self.offset).unwrap_or(usize::MAX);
+        self.buffer
+            .resize(old + missing.max(READ_BYTES).min(rest), 0);
         let read = self.file.read_at(&mut self.buffer[old..], self.offset)?;
         self.buffer.truncate(old + read);
         self.offset += read as u64;

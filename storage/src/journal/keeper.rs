@@ -46,6 +46,8 @@ struct Keeper<'a> {
     prepared_through: SegmentNumber,
     is_full: bool,
     looked_at: Option<Duration>,
+    /// When preparing a segment last failed for lack of space, whatever free space was told.
+    no_space_at: Option<Duration>,
     /// When the last checkpoint was tried, and its end if it came to that.
     checkpoint_at: Duration,
     checkpoint_end: Lsn,
@@ -61,6 +63,7 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
         prepared_through: first,
         is_full: false,
         looked_at: None,
+        no_space_at: None,
         checkpoint_at: shared.clock.now(),
         checkpoint_end: Lsn(0),
         checkpoint_failed_at: None,
@@ -111,7 +114,7 @@ impl Keeper<'_> {
     fn prepare(&mut self) {
         self.look_at_space();
         while !self.shared.is_over() && self.wants_segment() {
-            if self.is_full && !self.has_room() {
+            if self.is_full && !self.may_try() {
                 return;
             }
             let number = SegmentNumber(self.prepared_through.0 + 1);
@@ -125,10 +128,12 @@ impl Keeper<'_> {
                     self.shared.prepared.lock().push_back(prepared);
                     self.shared.pending.set_prepared(number);
                     self.shared.writer_signal.notify();
+                    self.no_space_at = None;
                     self.looked_at = None;
                     self.look_at_space();
                 }
                 Err(error) if is_no_space(&error) => {
+                    self.no_space_at = Some(self.shared.clock.now());
                     self.set_full(true, 0);
                     return;
                 }
@@ -149,11 +154,28 @@ impl Keeper<'_> {
         }
     }
 
-    /// The journal already waits for the segment and there is space for just that.
-    fn has_room(&self) -> bool {
-        let is_awaited = self.prepared_through < self.shared.pending.segment();
+    /// While the directory is full: there is space for just this segment, and either the journal
+    /// waits for it or somebody may have made space since the last try.
+    fn may_try(&self) -> bool {
+        let now = self.shared.clock.now();
+        let is_again = self.no_space_at.is_some_and(|at| now >= at + FULL_POLL);
+        let is_first = self.no_space_at.is_none();
+        let is_awaited = self.prepared_through <= self.shared.pending.segment();
         let free = self.shared.disk.free_bytes().unwrap_or(0);
-        is_awaited && free >= u64::from(self.shared.options.segment_bytes)
+        let segment = u64::from(self.shared.options.segment_bytes);
+        (is_again || is_first && is_awaited) && free >= segment + self.checkpoint_estimate()
+    }
+
+    /// Bytes of the next checkpoint, about.
+    fn checkpoint_estimate(&self) -> u64 {
+        let state = &self.shared.state;
+        let entries: usize = state.backlogs().iter().map(|backlog| backlog.len()).sum();
+        let producers: usize = state
+            .producers
+            .iter()
+            .map(|shard| shard.lock().producers.len())
+            .sum();
+        entries as u64 * 36 + producers as u64 * 96
     }
 
     fn look_at_space(&mut self) {
@@ -169,8 +191,9 @@ impl Keeper<'_> {
         let segment = u64::from(self.shared.options.segment_bytes);
         let is_next_ready = self.prepared_through > self.shared.pending.segment();
         // One segment more than is needed: checkpoints, too, need space to make space.
-        let wanted = if is_next_ready { segment } else { 2 * segment };
-        self.set_full(free < wanted, free);
+        let segments = if is_next_ready { segment } else { 2 * segment };
+        let wanted = segments + self.checkpoint_estimate();
+        self.set_full(free < wanted || self.no_space_at.is_some(), free);
     }
 
     fn set_full(&mut self, is_full: bool, free_bytes: u64) {

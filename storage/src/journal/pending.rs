@@ -21,7 +21,7 @@ use crate::store::AppendError;
 pub(crate) enum Class {
     /// Refused while the directory is full.
     Message,
-    /// Accepted always: it is small, and acknowledgements are what makes space.
+    /// Accepted as long as a segment has room: it is small, and acknowledgements make space.
     Control,
 }
 
@@ -47,9 +47,6 @@ pub(crate) enum Take {
 pub(crate) struct Pending {
     epoch: Epoch,
     segment_bytes: u64,
-    /// The tenure's first segment; its space is not reserved by zeros.
-    first_segment: SegmentNumber,
-    is_preallocated: bool,
     appended: AtomicU64,
     unwritten: AtomicUsize,
     inner: Mutex<Inner>,
@@ -86,13 +83,10 @@ impl Pending {
         offset: u64,
         seal_lsn: Lsn,
         segment_bytes: u32,
-        is_preallocated: bool,
     ) -> Pending {
         Pending {
             epoch,
             segment_bytes: u64::from(segment_bytes),
-            first_segment: segment,
-            is_preallocated,
             appended: AtomicU64::new(seal_lsn.0),
             unwritten: AtomicUsize::new(0),
             inner: Mutex::new(Inner {
@@ -135,7 +129,7 @@ impl Pending {
             return Err(AppendError::Fenced { epoch: self.epoch });
         }
         let must_roll = !self.fits(inner, bytes);
-        if class == Class::Message && self.is_refused(inner, bytes, must_roll) {
+        if self.is_refused(inner, bytes, must_roll, class) {
             return Err(AppendError::Full {
                 free_bytes: inner.free_bytes,
             });
@@ -174,21 +168,15 @@ impl Pending {
         is_fresh || inner.offset + header + bytes <= self.segment_bytes
     }
 
-    fn is_refused(&self, inner: &Inner, bytes: u64, must_roll: bool) -> bool {
+    /// Nothing goes into a segment for which there may be no space: what is appended can always
+    /// be written and released, so a checkpoint can end and make space.
+    fn is_refused(&self, inner: &Inner, bytes: u64, must_roll: bool, class: Class) -> bool {
         let is_oversized = bytes + SEGMENT_HEADER_BYTES as u64 > self.segment_bytes;
         if is_oversized && inner.free_bytes < bytes + self.segment_bytes {
             return true;
         }
-        if !inner.is_full {
-            return false;
-        }
-        if inner.segment < inner.prepared_through {
-            return false;
-        }
-        // The rest of the last segment is for acknowledgements, if it is there for certain.
-        let is_reserved = self.is_preallocated && inner.segment != self.first_segment;
-        let reserve = (self.segment_bytes / 8).min(8 << 20);
-        !is_reserved || must_roll || inner.offset + bytes + reserve > self.segment_bytes
+        let is_unprepared = must_roll && inner.segment >= inner.prepared_through;
+        inner.is_full && (class == Class::Message || is_unprepared)
     }
 
     /// Takes the next batch to be written.

@@ -4,7 +4,8 @@ use std::io;
 
 use super::shared::{Prepared, Shared};
 use crate::chain::{JOURNAL_DIRECTORY, SegmentName};
-use crate::disk::{Disk, DiskFile, Open};
+use crate::clock::Clock;
+use crate::disk::{Disk, Open};
 use crate::segment::{SEGMENT_HEADER_BYTES, encode_header};
 
 /// Bytes of zeros in one write, and between two syncs: more would hold up the journal's own syncs.
@@ -22,16 +23,22 @@ pub(crate) fn is_no_space(error: &io::Error) -> bool {
 /// Creates and locks a segment and writes its header; durable after the next sync.
 pub(crate) fn create_segment(
     disk: &dyn Disk,
+    clock: &dyn Clock,
     name: SegmentName,
     segment_bytes: u32,
-) -> io::Result<Option<Box<dyn DiskFile>>> {
+) -> io::Result<Option<Prepared>> {
     let file = disk.open(&name.path(), Open::CreateNew)?;
     if !file.try_lock()? {
         return Ok(None);
     }
+    let locked_at = clock.now();
     file.set_length(u64::from(segment_bytes))?;
     file.write_all_at(&encode_header(name), 0)?;
-    Ok(Some(file))
+    Ok(Some(Prepared {
+        number: name.number,
+        file,
+        locked_at,
+    }))
 }
 
 /// Makes a segment ready ahead of its use.
@@ -39,19 +46,20 @@ pub(crate) fn prepare_segment(shared: &Shared, name: SegmentName) -> io::Result<
     let made = fill_segment(shared, name);
     if made.as_ref().is_err_and(is_no_space) {
         // It would be in the way of the next try.
-        shared.disk.remove(&name.path())?;
+        match shared.disk.remove(&name.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
-    Ok(Prepared {
-        number: name.number,
-        file: made?,
-    })
+    made
 }
 
-fn fill_segment(shared: &Shared, name: SegmentName) -> io::Result<Box<dyn DiskFile>> {
+fn fill_segment(shared: &Shared, name: SegmentName) -> io::Result<Prepared> {
     let bytes = shared.options.segment_bytes;
-    let Some(file) = create_segment(&*shared.disk, name, bytes)? else {
+    let Some(made) = create_segment(&*shared.disk, &*shared.clock, name, bytes)? else {
         return Err(io::Error::other("somebody else locked it at once"));
     };
+    let file = &made.file;
     if shared.options.preallocate {
         let zeros = vec![0; FILL_BYTES];
         let mut at = SEGMENT_HEADER_BYTES as u64;
@@ -69,5 +77,5 @@ fn fill_segment(shared: &Shared, name: SegmentName) -> io::Result<Box<dyn DiskFi
     }
     file.sync()?;
     shared.disk.sync_directory(JOURNAL_DIRECTORY.as_ref())?;
-    Ok(file)
+    Ok(made)
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing::error;
@@ -28,6 +29,9 @@ pub(crate) struct Prepared {
     pub(crate) number: SegmentNumber,
     /// The descriptor that holds the lock: the only one that writes.
     pub(crate) file: Box<dyn DiskFile>,
+    /// When the lock was there, by [`Clock::now`]: what is written here is released only once a
+    /// renewal that started later has succeeded (see [`Gate::is_open_for`]).
+    pub(crate) locked_at: Duration,
 }
 
 /// See the module. No mutex in here is ever held across a call of `disk` or `clock`.
@@ -103,9 +107,10 @@ impl Shared {
     }
 
     /// Releases what is durable if the lease is valid at this moment, which is after the sync.
-    pub(crate) fn release(&self) {
+    /// `locked_at` is that of the segment written last.
+    pub(crate) fn release(&self, locked_at: Duration) {
         let durable = self.watermark.durable();
-        if durable == self.watermark.released() || !self.gate.is_open() {
+        if durable == self.watermark.released() || !self.gate.is_open_for(locked_at) {
             return;
         }
         self.watermark.set_released(durable);

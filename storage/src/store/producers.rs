@@ -42,7 +42,7 @@ impl Store {
     ) -> Result<usize, AppendError> {
         let mut forgotten = 0;
         for shard in &self.shared.state.producers {
-            let idle: Vec<Box<[u8]>> = {
+            let mut idle: Vec<Box<[u8]>> = {
                 let shard = shard.lock();
                 let idle = shard
                     .producers
@@ -50,6 +50,8 @@ impl Store {
                     .filter(|(_, known)| known.used_ms < before_ms);
                 idle.map(|(id, _)| id.clone()).collect()
             };
+            // The map's order is random; what is written should not be.
+            idle.sort_unstable();
             let idle: Vec<&[u8]> = idle
                 .iter()
                 .map(|id| &**id)

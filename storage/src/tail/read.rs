@@ -127,7 +127,7 @@ impl<'a> Tail<'a> {
         } = self.cursor;
         if look == Look::Thorough && self.bound.is_none() {
             let after = self.cursor.lsn();
-            let behind = scan_for_batch(&*self.file, &self.path, offset, segment.epoch, after)?;
+            let behind = scan_for_batch(&*self.file, segment, offset, after)?;
             if behind.is_some_and(|place| place > offset) {
                 return Err(damage(&self.path, offset, "the batch there").into());
             }
@@ -146,7 +146,7 @@ impl<'a> Tail<'a> {
             if self.is_at_bound() || self.cursor.offset >= end {
                 break Rest::Enough;
             }
-            match find_batch(&bytes[at..], self.cursor.segment.epoch) {
+            match find_batch(&bytes[at..], self.cursor.segment, self.cursor.offset) {
                 Found::Batch(batch) if batch.first_lsn == self.cursor.next_lsn => {
                     self.apply(&batch)?;
                     last = Some((at, batch.bytes));

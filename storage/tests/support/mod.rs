@@ -378,8 +378,23 @@ pub(crate) fn begin(disk: &(impl Disk + Clone), epoch: u64, options: JournalOpti
 pub(crate) fn begin_with(disk: Arc<dyn Disk>, epoch: u64, options: JournalOptions) -> Tenure {
     let clock = Arc::new(RealClock::new());
     let gate = Gate::new(clock.clone());
-    gate.renewed(clock.now(), FOREVER);
+    keep_open(&gate);
     begin_gated(disk, gate, epoch, options)
+}
+
+/// Renews again and again: a segment's records are released after a renewal that started later
+/// than the segment was locked.
+pub(crate) fn keep_open(gate: &Arc<Gate>) {
+    let clock = RealClock::new();
+    gate.renewed(clock.now(), FOREVER);
+    let gate = Arc::downgrade(gate);
+    std::thread::spawn(move || {
+        while let Some(gate) = gate.upgrade() {
+            gate.renewed(clock.now(), FOREVER);
+            drop(gate);
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    });
 }
 
 pub(crate) fn begin_gated(

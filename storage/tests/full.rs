@@ -1,0 +1,244 @@
+//! A full directory and failing storage.
+
+mod support;
+
+use std::sync::Arc;
+
+use storage::disk::Disk as _;
+use storage::error::Failure;
+use storage::journal::JournalOptions;
+use storage::store::AppendError;
+
+use support::*;
+
+const SMALL: JournalOptions = JournalOptions {
+    checkpoint_bytes: 8 << 10,
+    ..OPTIONS
+};
+
+/// Sends until the directory is full.
+fn fill(tenure: &Tenure, queue: &Arc<storage::Backlog>) -> AppendError {
+    for _ in 0..10_000 {
+        if let Err(error) = tenure.try_send(queue, &[5; 100]) {
+            return error;
+        }
+        tenure.settle();
+    }
+    panic!("the directory never gets full");
+}
+
+#[test]
+fn a_full_directory_refuses_messages_and_goes_on_with_acknowledgements() {
+    let disk = MemoryDisk::default();
+    disk.set_capacity(Some(100 << 10));
+    let tenure = begin(&disk, 1, SMALL);
+    let queue = tenure.backlog("queue");
+    let error = fill(&tenure, &queue);
+    assert!(matches!(error, AppendError::Full { .. }), "{error}");
+    assert!(
+        error.to_string().contains("consume messages or free space"),
+        "{error}"
+    );
+    let pending = entries(&queue);
+    assert!(pending.len() > 100, "{}", pending.len());
+    // Consuming everything makes space, without anybody's help.
+    for (position, _) in &pending {
+        // Only when not even a small record has a place, there is a pause to make some.
+        wait_for("a place for an acknowledgement", || {
+            match tenure.store.acknowledge(&queue, &[*position]) {
+                Ok(lsn) => {
+                    tenure.wait_released(lsn);
+                    true
+                }
+                Err(AppendError::Full { .. }) => false,
+                Err(error) => panic!("{error}"),
+            }
+        });
+    }
+    assert!(queue.is_empty());
+    wait_for("space", || tenure.try_send(&queue, b"again").is_ok());
+    tenure.settle();
+    assert!(tenure.failures.lock().unwrap().is_empty());
+    assert!(disk.used() <= 100 << 10);
+    let expected = view(&tenure.store.backlogs());
+    tenure.store.shut_down();
+    assert_eq!(view(&recover(&disk).unwrap().backlogs()), expected);
+}
+
+#[test]
+fn messages_are_accepted_again_when_somebody_else_frees_space() {
+    let disk = MemoryDisk::default();
+    disk.set_capacity(Some(64 << 10));
+    let tenure = begin(&disk, 1, SMALL);
+    let queue = tenure.backlog("queue");
+    fill(&tenure, &queue);
+    let before = queue.len();
+    assert!(
+        tenure
+            .store
+            .enqueue_in_transaction(b"t", &[queue.clone()], message(b"x"))
+            .is_err()
+    );
+    assert_eq!(queue.len(), before);
+    disk.set_capacity(None);
+    wait_for("space", || tenure.try_send(&queue, b"again").is_ok());
+    tenure.settle();
+    tenure.store.shut_down();
+    assert!(tenure.failures.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_directory_that_hides_that_it_is_full_is_noticed_when_a_segment_is_prepared() {
+    let disk = MemoryDisk::default();
+    disk.set_capacity(Some(40 << 10));
+    disk.tell_free(Some(1 << 40));
+    let tenure = begin(
+        &disk,
+        1,
+        JournalOptions {
+            checkpoint_bytes: u64::MAX,
+            ..OPTIONS
+        },
+    );
+    let queue = tenure.backlog("queue");
+    wait_for("refusal", || match tenure.try_send(&queue, &[5; 100]) {
+        Ok(_) => {
+            // What is appended may have to wait for its segment: not for ever, though.
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            false
+        }
+        Err(error) => matches!(error, AppendError::Full { .. }),
+    });
+    disk.set_capacity(None);
+    tenure.settle();
+    wait_for("space", || tenure.try_send(&queue, b"again").is_ok());
+    tenure.settle();
+    let expected = view(&tenure.store.backlogs());
+    tenure.store.shut_down();
+    assert!(tenure.failures.lock().unwrap().is_empty());
+    assert_eq!(view(&recover(&disk).unwrap().backlogs()), expected);
+}
+
+#[test]
+fn a_failed_sync_fences_and_is_never_retried() {
+    let disk = MemoryDisk::default();
+    let tenure = begin(&disk, 1, OPTIONS);
+    let queue = tenure.backlog("queue");
+    tenure.settle();
+    let released = tenure.store.released();
+    disk.fail_syncs("journal/0000000001");
+    tenure.send(&queue, b"not durable");
+    wait_for("the failure", || {
+        !tenure.failures.lock().unwrap().is_empty()
+    });
+    disk.heal();
+    let failures = tenure.failures.lock().unwrap().clone();
+    assert_eq!(failures.len(), 1);
+    let Failure::Storage(reason) = &failures[0] else {
+        panic!("{failures:?}")
+    };
+    assert!(
+        reason.starts_with("cannot sync `journal/0000000001-0000000001.seg`: "),
+        "{reason}"
+    );
+    assert!(tenure.gate.is_fenced());
+    assert!(matches!(
+        tenure.try_send(&queue, b"late"),
+        Err(AppendError::Fenced { .. })
+    ));
+    let syncs = disk.syncs();
+    tenure.store.shut_down();
+    assert_eq!((tenure.store.released(), disk.syncs()), (released, syncs));
+}
+
+#[test]
+fn a_failed_write_fences() {
+    let disk = MemoryDisk::default();
+    let tenure = begin(&disk, 1, OPTIONS);
+    let queue = tenure.backlog("queue");
+    tenure.settle();
+    disk.fail_writes("journal/0000000001");
+    tenure.send(&queue, b"not written");
+    wait_for("the failure", || {
+        !tenure.failures.lock().unwrap().is_empty()
+    });
+    assert!(tenure.gate.is_fenced());
+    let failure = tenure.failures.lock().unwrap()[0].to_string();
+    assert!(
+        failure.starts_with("the journal failed: cannot write `journal/"),
+        "{failure}"
+    );
+    tenure.store.shut_down();
+}
+
+#[test]
+fn a_panic_in_the_journal_s_thread_fences_and_is_told() {
+    let disk = MemoryDisk::default();
+    let tenure = begin(&disk, 1, OPTIONS);
+    let queue = tenure.backlog("queue");
+    tenure.settle();
+    disk.panic_writes("journal/0000000001");
+    tenure.send(&queue, b"x");
+    wait_for("the failure", || {
+        !tenure.failures.lock().unwrap().is_empty()
+    });
+    assert!(tenure.gate.is_fenced());
+    let failure = tenure.failures.lock().unwrap()[0].clone();
+    assert_eq!(failure, Failure::Panic("a bug in the disk".to_owned()));
+    tenure.store.shut_down();
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_does_not_disturb_the_journal() {
+    let disk = MemoryDisk::default();
+    disk.fail_writes("checkpoints/");
+    let tenure = begin(&disk, 1, SMALL);
+    let queue = tenure.backlog("queue");
+    for _ in 0..300 {
+        tenure.send(&queue, &[1; 100]);
+    }
+    tenure.settle();
+    assert!(
+        disk.paths("checkpoints")
+            .iter()
+            .all(|path| path.extension().unwrap() != "ckpt")
+    );
+    disk.heal();
+    wait_for("a checkpoint", || {
+        disk.paths("checkpoints")
+            .iter()
+            .any(|path| path.extension().unwrap() == "ckpt")
+    });
+    tenure.store.shut_down();
+    assert!(tenure.failures.lock().unwrap().is_empty());
+    let names = disk.list("checkpoints".as_ref()).unwrap();
+    assert!(
+        names.iter().all(|name| name.ends_with(".ckpt")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_checkpoint_waits_for_the_gate() {
+    let disk = MemoryDisk::default();
+    let clock = Arc::new(storage::clock::RealClock::new());
+    let gate = storage::tenure::gate::Gate::new(clock.clone());
+    let tenure = begin_gated(Arc::new(disk.clone()), Arc::clone(&gate), 1, SMALL);
+    let queue = tenure.backlog("queue");
+    for _ in 0..300 {
+        tenure.send(&queue, &[1; 100]);
+    }
+    wait_for("the syncs", || {
+        tenure.store.durable() == tenure.store.appended()
+    });
+    let is_published = || {
+        disk.paths("checkpoints")
+            .iter()
+            .any(|path| path.extension().unwrap() == "ckpt")
+    };
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(!is_published());
+    keep_open(&gate);
+    wait_for("the checkpoint", is_published);
+    tenure.store.shut_down();
+}
