@@ -27,8 +27,8 @@ pub(super) struct Browser {
     has_pull: bool,
     /// Where in the backlog it is.
     cursor: Position,
-    /// Journaled messages with this sequence and higher came after the browser.
-    end: u64,
+    /// Journaled messages that became visible later came after the browser.
+    end: Lsn,
     has_seen_backlog: bool,
     /// Read and not yet sent.
     ready: VecDeque<Arc<Message>>,
@@ -39,14 +39,7 @@ pub(super) struct Browser {
 }
 
 impl Browser {
-    fn new(address: Address, prefetch: usize, stock: &Stock) -> Self {
-        let mut end = 0;
-        if let Some(backlog) = stock.backlog() {
-            backlog.scan(Position::default(), &mut |position, _| {
-                end = end.max(position.sequence() + 1);
-                ControlFlow::Continue(())
-            });
-        }
+    fn new(address: Address, prefetch: usize, stock: &Stock, end: Lsn) -> Self {
         Browser {
             address,
             prefetch,
@@ -138,7 +131,7 @@ impl Browser {
                 is_at_end = false;
                 return ControlFlow::Break(());
             }
-            if position.sequence() < end && entry.visible <= released {
+            if entry.visible <= end && entry.visible <= released {
                 match stock.cached(entry.location) {
                     Some(message) if unread.is_empty() => ready.push_back(message),
                     _ => unread.push(entry.location),
@@ -181,7 +174,7 @@ impl Queue {
             if state.browser(&address.id).is_some() {
                 return Ok(false);
             }
-            let browser = Browser::new(address, prefetch, &state.stock);
+            let browser = Browser::new(address, prefetch, &state.stock, broker.released());
             state.browsers.push(browser);
             Ok(true)
         })

@@ -451,7 +451,8 @@ impl Connection {
             .ok_or_else(|| Refusal::NoSuchConsumer(id.clone()))
     }
 
-    /// Acknowledges messages, in a transaction if its number is given.
+    /// Acknowledges messages, in a transaction if its number is given. A failure makes that one fail
+    /// at its commit.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -461,25 +462,56 @@ impl Connection {
         acknowledgement: &Acknowledgement,
         transaction: Option<i64>,
     ) -> Result<Receipt, Refusal> {
-        let queue = match self.home(consumer)? {
-            Home::Queue(queue) => queue,
+        let home = self.home(consumer);
+        if let Some(number) = transaction {
+            return self.acknowledge_in(number, home, consumer, acknowledgement);
+        }
+        match home? {
+            Home::Queue(queue) => {
+                let lsn = queue.acknowledge(&self.broker, consumer, acknowledgement)?;
+                Ok(lsn.into())
+            }
             Home::Topics(topic_consumer, _) => {
                 topic_consumer.acknowledge(acknowledgement);
-                return Ok(Receipt::Done);
+                Ok(Receipt::Done)
             }
-        };
-        let Some(number) = transaction else {
-            let lsn = queue.acknowledge(&self.broker, consumer, acknowledgement)?;
-            return Ok(lsn.into());
-        };
+        }
+    }
+
+    fn acknowledge_in(
+        &self,
+        number: i64,
+        home: Result<Home, Refusal>,
+        consumer: &ConsumerId,
+        acknowledgement: &Acknowledgement,
+    ) -> Result<Receipt, Refusal> {
         let mut inner = self.inner.lock();
         let transaction = inner
             .transactions
             .get_mut(&number)
             .ok_or_else(|| Refusal::NoSuchTransaction(self.transaction_name(number)))?;
-        transaction
-            .acknowledge(&self.broker, &queue, consumer, acknowledgement)
-            .inspect_err(|refusal| transaction.fail(refusal))?;
+        let result = home.and_then(|home| match home {
+            Home::Queue(queue) => {
+                transaction.acknowledge(&self.broker, &queue, consumer, acknowledgement)
+            }
+            Home::Topics(topic_consumer, _) => {
+                transaction.acknowledged();
+                topic_consumer.acknowledge(acknowledgement);
+                Ok(())
+            }
+        });
+        match result {
+            Ok(()) => {}
+            // The application took a message from its buffer just when the connection was lost: it
+            // learns of it from the commit.
+            Err(refusal @ (Refusal::NotOutstanding { .. } | Refusal::NoSuchConsumer(_))) => {
+                transaction.fail(&refusal);
+            }
+            Err(refusal) => {
+                transaction.fail(&refusal);
+                return Err(refusal);
+            }
+        }
         Ok(Receipt::Done)
     }
 
@@ -559,7 +591,13 @@ impl Connection {
     /// # Errors
     /// When it is unknown, or failed and is rolled back.
     pub fn commit(&self, number: i64) -> Result<Receipt, Refusal> {
-        self.take_transaction(number)?.commit(&self.broker)
+        let mut transaction = self.take_transaction(number)?;
+        if self.is_reconnect && transaction.is_empty() {
+            // Clients begin a transaction with its first message or acknowledgement, and repeat no
+            // acknowledgements after a reconnect.
+            transaction.fail(&"its acknowledgements were lost with the connection");
+        }
+        transaction.commit(&self.broker)
     }
 
     /// Rolls a transaction back.

@@ -187,7 +187,8 @@ impl Consumer {
         let Some(last_id) = &acknowledgement.last else {
             return Err(Refusal::EmptyAcknowledgement(id()));
         };
-        if !self.has_got_any {
+        // A transaction must not commit without what it was told to acknowledge.
+        if !self.has_got_any && !is_transacted {
             return Ok(None);
         }
         let not_outstanding = |message: &MessageId| Refusal::NotOutstanding {

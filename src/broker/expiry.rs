@@ -50,12 +50,28 @@ impl Broker {
     /// Takes expired messages out of all queues and subscriptions.
     pub(super) fn expire(self: &Arc<Self>) {
         for queue in self.all_queues() {
+            self.expire_in(&queue);
+        }
+    }
+
+    fn expire_in(self: &Arc<Self>, queue: &Arc<Queue>) {
+        let mut from = None;
+        loop {
             let released = self.released();
-            let expired = queue.state.lock().stock.take_expired(wall_ms(), released);
+            let (expired, next) = queue
+                .state
+                .lock()
+                .stock
+                .take_expired(from, wall_ms(), released);
             if !expired.is_empty() {
-                tracing::debug!(queue = %queue.name(), messages = expired.len(), "Messages expired.");
+                let messages = expired.len();
+                tracing::debug!(queue = %queue.name(), messages, "Messages expired.");
             }
-            self.dead_letter(&queue, expired, Cause::Expired);
+            self.dead_letter(queue, expired, Cause::Expired);
+            if next.is_none() {
+                return;
+            }
+            from = next;
         }
     }
 

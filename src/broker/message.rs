@@ -13,7 +13,7 @@ use super::memory::{Charge, Memory};
 
 /// The property that says why a message was moved to a dead letter queue.
 const FAILURE_CAUSE: &str = "dlqDeliveryFailureCause";
-/// The property that keeps the expiration of a message that was moved because of it.
+/// The property that keeps the expiration, which a moved message has no more; 0 = it had none.
 const ORIGINAL_EXPIRATION: &str = "originalExpiration";
 /// The property that says that a message was not persistent before it was moved.
 const ORIGINAL_DELIVERY_MODE: &str = "originalDeliveryMode";
@@ -164,17 +164,11 @@ impl Message {
     ) -> Result<Message, MessageError> {
         let mut copy = self.stored.decode()?;
         let mut properties = copy.properties().unwrap_or_default();
-        match cause {
-            Cause::Expired => {
-                if properties.get(ORIGINAL_EXPIRATION).is_none() {
-                    properties.insert(ORIGINAL_EXPIRATION, Value::Long(copy.expiration));
-                }
-            }
-            Cause::Poison(text) => {
-                if let Some(text) = text {
-                    properties.insert(FAILURE_CAUSE, Value::String(text.as_str().into()));
-                }
-            }
+        if properties.get(ORIGINAL_EXPIRATION).is_none() {
+            properties.insert(ORIGINAL_EXPIRATION, Value::Long(copy.expiration));
+        }
+        if let Cause::Poison(Some(text)) = cause {
+            properties.insert(FAILURE_CAUSE, Value::String(text.as_str().into()));
         }
         if !copy.persistent {
             properties.insert(

@@ -198,6 +198,7 @@ impl Queue {
         let mut effects = Effects::default();
         {
             let mut state = self.state.lock();
+            state.stock.committed();
             if !state.consumers.is_empty() {
                 state.want_visit(lsn, &mut effects);
             }

@@ -25,6 +25,10 @@ const WINDOW_LOW: usize = 128;
 const WINDOW_HIGH: usize = 512;
 /// Bytes of records in the window; one message is let in anyway.
 const WINDOW_BYTES: usize = 2 << 20;
+/// How far behind the cursor a body is kept for when the window gets there.
+const CACHED_AHEAD: u64 = 1 << 15;
+/// Messages looked at for their expiration under one lock.
+const EXPIRY_RUN: usize = 10_000;
 /// Messages read back in one go.
 const RUN_MESSAGES: usize = 256;
 /// Bytes read back in one go; one message is read anyway.
@@ -112,8 +116,8 @@ pub(super) struct Stock {
     /// Bodies that just came in, for when the window reaches them.
     cached: HashMap<Location, Arc<Message>>,
     cached_bytes: usize,
-    /// A body was not cached: further ones would be reached only after reading anyway.
-    has_cache_gap: bool,
+    /// A message with an expiration may wait.
+    may_expire: bool,
     /// Positions beyond the cursors that are being taken out another way.
     withdrawn: HashSet<Position>,
     reservation: Reservation,
@@ -146,7 +150,7 @@ impl Stock {
             used: 0,
             cached: HashMap::new(),
             cached_bytes: 0,
-            has_cache_gap: false,
+            may_expire: false,
             withdrawn: HashSet::new(),
             reservation: Reservation::default(),
             redelivered_below: 0,
@@ -170,6 +174,7 @@ impl Stock {
         self.redelivered_below = backlog.redelivered_below();
         self.used = ALL_ORDERS;
         self.unseen = ALL_ORDERS;
+        self.may_expire = true;
         self.backlog = Some(backlog);
     }
 
@@ -194,21 +199,21 @@ impl Stock {
         message: &Arc<Message>,
         may_cache: bool,
     ) {
+        let cursor = self.cursors[usize::from(position.order())];
         self.newest = self.newest.max(position.sequence());
         self.used |= 1 << position.order();
-        if position.sequence() < self.cursors[usize::from(position.order())] {
+        self.may_expire |= message.expiration_ms() > 0;
+        let is_passed = position.sequence() < cursor;
+        if is_passed || !may_cache || position.sequence() - cursor > CACHED_AHEAD {
             return;
         }
-        self.cache(location, message, may_cache);
+        self.cached_bytes += message.len();
+        self.cached.insert(location, Arc::clone(message));
     }
 
-    fn cache(&mut self, location: Location, message: &Arc<Message>, may_cache: bool) {
-        if may_cache && !self.has_cache_gap {
-            self.cached_bytes += message.len();
-            self.cached.insert(location, Arc::clone(message));
-        } else {
-            self.has_cache_gap = true;
-        }
+    /// Messages came in a way that tells nothing about them.
+    pub(super) fn committed(&mut self) {
+        self.may_expire = true;
     }
 
     fn uncache(&mut self, location: Location) -> Option<Arc<Message>> {
@@ -229,6 +234,7 @@ impl Stock {
     /// A message came that is kept nowhere else.
     pub(super) fn push_memory(&mut self, message: Arc<Message>) {
         self.memory_count += 1;
+        self.may_expire |= message.expiration_ms() > 0;
         let order = self.order_of(message.priority());
         let key = Key {
             position: Position::new(order, self.newest),
@@ -330,9 +336,6 @@ impl Stock {
         if !self.is_prioritized && order != PLAIN_ORDER {
             // Left behind by a configuration with priorities; nothing is added to it any more.
             self.used &= !(1 << order);
-        }
-        if self.unseen == 0 {
-            self.has_cache_gap = false;
         }
     }
 
@@ -455,46 +458,76 @@ impl Stock {
         Some(slot)
     }
 
-    /// Takes the messages out that have expired by `now_ms`: those waiting here, and the journaled
-    /// ones beyond the cursors.
-    pub(super) fn take_expired(&mut self, now_ms: i64, released: Lsn) -> Vec<Slot> {
-        let keys: Vec<Key> = self
-            .ready
-            .iter()
-            .filter(|(_, slot)| slot.is_expired(now_ms))
-            .map(|(key, _)| *key)
-            .collect();
-        let mut expired: Vec<Slot> = keys.into_iter().filter_map(|key| self.take(key)).collect();
-        self.withdraw_expired(now_ms, released, &mut expired);
-        expired
+    /// Takes messages out that have expired by `now_ms`: those waiting here, and of the journaled
+    /// ones beyond the cursors those in a run from `from` on. Also answers where the next run starts.
+    pub(super) fn take_expired(
+        &mut self,
+        from: Option<Position>,
+        now_ms: i64,
+        released: Lsn,
+    ) -> (Vec<Slot>, Option<Position>) {
+        let mut expired = Vec::new();
+        if from.is_none() {
+            if !self.may_expire {
+                return (expired, None);
+            }
+            self.may_expire = false;
+            self.take_expired_here(now_ms, &mut expired);
+        }
+        let next = self.withdraw_expired(from.unwrap_or_default(), now_ms, released, &mut expired);
+        (expired, next)
     }
 
-    fn withdraw_expired(&mut self, now_ms: i64, released: Lsn, expired: &mut Vec<Slot>) {
-        let Some(backlog) = self.backlog.clone() else {
-            return;
-        };
-        for order in 0..=9u8 {
-            let from = Position::new(order, self.cursors[usize::from(order)]);
-            backlog.scan(from, &mut |position, entry| {
-                if position.order() != order || entry.visible > released {
-                    return ControlFlow::Break(());
-                }
-                let slot = Slot {
-                    key: Key { position, sub: 0 },
-                    place: Place::Journal {
-                        position,
-                        location: entry.location,
-                    },
-                    expiration_ms: entry.expiration_ms,
-                    redeliveries: 0,
-                    message: None,
-                };
-                if slot.is_expired(now_ms) && self.withdrawn.insert(position) {
-                    expired.push(slot);
-                }
-                ControlFlow::Continue(())
-            });
-        }
+    fn take_expired_here(&mut self, now_ms: i64, expired: &mut Vec<Slot>) {
+        let may_expire = self.ready.values().filter(|slot| slot.expiration_ms > 0);
+        let (gone, staying): (Vec<&Slot>, Vec<&Slot>) =
+            may_expire.partition(|slot| slot.is_expired(now_ms));
+        self.may_expire |= !staying.is_empty();
+        let keys: Vec<Key> = gone.into_iter().map(|slot| slot.key).collect();
+        expired.extend(keys.into_iter().filter_map(|key| self.take(key)));
+    }
+
+    fn withdraw_expired(
+        &mut self,
+        from: Position,
+        now_ms: i64,
+        released: Lsn,
+        expired: &mut Vec<Slot>,
+    ) -> Option<Position> {
+        let backlog = self.backlog.clone()?;
+        let (mut seen, mut next) = (0, None);
+        backlog.scan(from, &mut |position, entry| {
+            if seen == EXPIRY_RUN {
+                next = Some(position);
+                return ControlFlow::Break(());
+            }
+            seen += 1;
+            let is_passed = position.sequence() < self.cursors[usize::from(position.order())];
+            if entry.expiration_ms <= 0 {
+                return ControlFlow::Continue(());
+            }
+            // What is passed is in flight or waits here; it may still expire when it comes back.
+            self.may_expire = true;
+            if is_passed || entry.visible > released {
+                return ControlFlow::Continue(());
+            }
+            let mut slot = Slot {
+                key: Key { position, sub: 0 },
+                place: Place::Journal {
+                    position,
+                    location: entry.location,
+                },
+                expiration_ms: entry.expiration_ms,
+                redeliveries: 0,
+                message: None,
+            };
+            if slot.is_expired(now_ms) && self.withdrawn.insert(position) {
+                slot.message = self.uncache(entry.location);
+                expired.push(slot);
+            }
+            ControlFlow::Continue(())
+        });
+        next
     }
 
     /// What was withdrawn is gone from the backlog.

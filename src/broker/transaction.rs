@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use openwire::ConsumerId;
+use openwire::{AckKind, ConsumerId};
 use storage::store::NewMessage;
 use storage::{Backlog, Lsn, Position};
 
@@ -31,6 +31,8 @@ pub(super) struct Transaction {
     journaled: Vec<(Arc<Queue>, u64)>,
     /// What is to be published from memory at the commit.
     publications: Vec<(Target, Arc<Message>)>,
+    /// A message or an acknowledgement is a part of it.
+    has_parts: bool,
     /// Why it cannot be committed any more.
     failure: Option<String>,
 }
@@ -46,6 +48,7 @@ impl Transaction {
             held: Vec::new(),
             journaled: Vec::new(),
             publications: Vec::new(),
+            has_parts: false,
             failure: None,
         }
     }
@@ -55,6 +58,16 @@ impl Transaction {
         self.failure.get_or_insert_with(|| cause.to_string());
     }
 
+    /// Whether nothing was sent or acknowledged in it.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.has_parts
+    }
+
+    /// Something was acknowledged that does not have to wait for the commit.
+    pub(super) fn acknowledged(&mut self) {
+        self.has_parts = true;
+    }
+
     /// Sends a message as a part of the transaction.
     pub(super) fn send(
         &mut self,
@@ -62,6 +75,7 @@ impl Transaction {
         target: &Target,
         message: Arc<Message>,
     ) -> Result<(), Refusal> {
+        self.has_parts = true;
         if !message.is_journaled() {
             broker.check_memory(target)?;
             self.publications.push((target.clone(), message));
@@ -115,6 +129,11 @@ impl Transaction {
         consumer: &ConsumerId,
         acknowledgement: &Acknowledgement,
     ) -> Result<(), Refusal> {
+        // The other two kinds only say where the messages are.
+        self.has_parts |= !matches!(
+            acknowledgement.kind,
+            AckKind::Delivered | AckKind::Redelivered
+        );
         let count = queue.hold(broker, consumer, acknowledgement, self.number)?;
         if count > 0 && !self.held.iter().any(|other| Arc::ptr_eq(other, queue)) {
             self.held.push(Arc::clone(queue));
