@@ -199,7 +199,11 @@ async fn too_many_redeliveries_end_in_the_dead_letter_queue() {
     let session = connection.session(AckMode::Transacted).await.unwrap();
     let producer = session.producer(&queue).await.unwrap();
     let body = unique("body");
-    producer.send(Message::text(&body).unwrap()).await.unwrap();
+    let marked = Message::text(&body)
+        .unwrap()
+        .with_property("marker", body.as_str())
+        .unwrap();
+    producer.send(marked).await.unwrap();
     session.commit().await.unwrap();
     let consumer = session.consumer(&queue).await.unwrap();
     for _ in 0..3 {
@@ -208,26 +212,25 @@ async fn too_many_redeliveries_end_in_the_dead_letter_queue() {
     }
     assert!(consumer.receive(BRIEFLY).await.unwrap().is_none());
     let reader = connection.session(AckMode::Auto).await.unwrap();
-    let dead = reader
-        .consumer(&Destination::queue("ActiveMQ.DLQ"))
+    // Others use that queue as well, so only this test's message is asked for.
+    let options = ConsumerOptions {
+        selector: Some(format!("marker = '{body}'")),
+        ..Default::default()
+    };
+    let dead = Destination::queue("ActiveMQ.DLQ");
+    let dead = reader.consumer_with(&dead, options).await.unwrap();
+    let message = dead
+        .receive(PATIENCE)
         .await
-        .unwrap();
-    loop {
-        let message = dead
-            .receive(PATIENCE)
-            .await
+        .unwrap()
+        .expect("it is in the queue of the dead");
+    assert_eq!(message.as_text().unwrap().as_deref(), Some(body.as_str()));
+    assert!(
+        message
+            .property("dlqDeliveryFailureCause")
             .unwrap()
-            .expect("it is in the queue of the dead");
-        if message.as_text().unwrap().as_deref() == Some(&body) {
-            assert!(
-                message
-                    .property("dlqDeliveryFailureCause")
-                    .unwrap()
-                    .is_some()
-            );
-            break;
-        }
-    }
+            .is_some()
+    );
     connection.close().await.unwrap();
 }
 
