@@ -115,7 +115,7 @@ fn planned_switchover_is_a_round_like_any_other() {
 fn frozen_active_is_replaced_by_its_lease_and_acknowledges_nothing_afterwards() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let config = directory.path().join("baton.toml");
-    std::fs::write(&config, "[tenure]\nlease = \"1s\"\nrenewal = \"200ms\"\n").expect("written");
+    std::fs::write(&config, "[tenure]\nlease = \"2s\"\nrenewal = \"200ms\"\n").expect("written");
     let config = config.to_str().expect("UTF-8");
     let arguments = ["--fault", "stop", "--rounds", "2", "--config", config];
     let (_reports, report) = report_of(0, &arguments);

@@ -32,12 +32,12 @@ impl Fault {
     }
 }
 
-/// A falsehood told to the ledger once, so that a test can see the verdict fail.
+/// A falsehood told to the ledger in a round, so that a test can see the verdict fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Sabotage {
-    /// One delivered message is hidden from the ledger.
+    /// One delivered message of each round is hidden from the ledger.
     Lose,
-    /// One message is reported as delivered twice, the second time not flagged.
+    /// One message of each round is reported as delivered twice, the second time not flagged.
     Duplicate,
     /// The fault of the first round is only claimed, not injected.
     SkipFault,

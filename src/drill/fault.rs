@@ -39,6 +39,16 @@ pub(super) fn state_of(pid: i32) -> ProcessState {
     }
 }
 
+/// Resident memory of a process in bytes, if it can be seen from here.
+pub(super) fn memory_of(pid: i32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
 /// Sends the signal of `fault`.
 ///
 /// # Errors
@@ -136,6 +146,10 @@ mod tests {
     async fn stopped_process_is_seen_stopped_and_runs_again() {
         let sleeper = Sleeper::start();
         assert_eq!(state_of(sleeper.pid()), ProcessState::Alive);
+        assert!(
+            memory_of(sleeper.pid()) > Some(4096),
+            "a process needs memory"
+        );
         strike(Fault::Stop, sleeper.pid()).expect("it is ours");
         assert!(took_effect(Fault::Stop, sleeper.pid()).await);
         drop(Frozen::new(sleeper.pid()));
@@ -150,6 +164,12 @@ mod tests {
         strike(Fault::Kill, sleeper.pid()).expect("it is ours");
         assert!(took_effect(Fault::Kill, sleeper.pid()).await);
         assert_eq!(state_of(sleeper.pid()), ProcessState::Gone);
+    }
+
+    #[test]
+    fn memory_of_a_process_is_seen_and_of_none_is_not() {
+        assert!(memory_of(std::process::id() as i32) > Some(100_000));
+        assert_eq!(memory_of(-1), None);
     }
 
     #[test]

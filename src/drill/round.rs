@@ -56,7 +56,7 @@ impl Stage<'_> {
     pub(super) async fn round(&mut self, number: u32) -> Result<Round, DrillError> {
         let mut underway = self.begin(number).await;
         if underway.round.failures.is_empty() {
-            self.settle(number).await;
+            self.settle().await;
             if underway.fault == Fault::None {
                 underway.round.fault_us = self.witness.now_us();
                 tokio::time::sleep(self.args.spread).await;
@@ -101,6 +101,7 @@ impl Stage<'_> {
                 cause: None,
                 milestones: Milestones::default(),
                 behind_bytes: None,
+                memory_bytes: None,
                 latency: PhasePercentiles::default(),
                 failures: Vec::new(),
             },
@@ -128,15 +129,10 @@ impl Stage<'_> {
     }
 
     /// Undisturbed load up to a random moment.
-    async fn settle(&mut self, number: u32) {
+    async fn settle(&mut self) {
         let spread_us = self.args.spread.as_micros() as u64;
         let extra = Duration::from_micros(self.random.below(spread_us.saturating_add(1)));
         tokio::time::sleep(self.args.settle + extra).await;
-        match self.args.sabotage {
-            Some(Sabotage::Lose) if number == 1 => self.witness.sabotage_next_delivery(true),
-            Some(Sabotage::Duplicate) if number == 1 => self.witness.sabotage_next_delivery(false),
-            _ => {}
-        }
     }
 
     async fn disturb(&mut self, underway: &mut Underway) -> Result<(), DrillError> {
@@ -159,6 +155,7 @@ impl Stage<'_> {
             .and_then(|status| status.behind)
             .map(|behind| behind.bytes);
         underway.victim_pid = self.pair.brokers[victim].pid();
+        underway.round.memory_bytes = underway.victim_pid.and_then(fault::memory_of);
 
         self.strike(underway).await?;
         if underway.round.failures.is_empty() {
@@ -229,7 +226,13 @@ impl Stage<'_> {
             self.release_victim(underway).await?;
         }
         self.await_return(underway).await;
-        // Load that nothing disturbs any more, to compare with what was before the fault.
+        // Load that nothing disturbs any more, to compare with what was before the fault. A lie
+        // is told here, too: before the fault the takeover might make it true.
+        match self.args.sabotage {
+            Some(Sabotage::Lose) => self.witness.sabotage_next_delivery(true),
+            Some(Sabotage::Duplicate) => self.witness.sabotage_next_delivery(false),
+            _ => {}
+        }
         tokio::time::sleep(self.args.settle).await;
         Ok(())
     }

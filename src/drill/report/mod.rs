@@ -95,6 +95,8 @@ pub struct Round {
     pub milestones: Milestones,
     /// How far behind the standby was just before the fault, in bytes.
     pub behind_bytes: Option<u64>,
+    /// Resident memory of the active just before the fault, if it runs on this host.
+    pub memory_bytes: Option<u64>,
     /// Latencies of this round.
     pub latency: PhasePercentiles,
     /// What went wrong in this round, as sentences.

@@ -29,6 +29,7 @@ pub(in crate::drill) fn round(number: u32, fault: Fault, scale: u64) -> Round {
             standby_us: Some(420_000 * scale),
         },
         behind_bytes: Some(0),
+        memory_bytes: Some(u64::from(number) * 10_000_000),
         latency: PhasePercentiles::default(),
         failures: Vec::new(),
     }
@@ -134,6 +135,7 @@ delivery  restarted    standby
   kill: the same, at the load's clients        median    44.0  p95    44.0  max    44.0
   stop: fault to first acknowledged send       median     620  p95     620  max     620
   stop: the same, at the load's clients        median     880  p95     880  max     880
+  memory of the active before its fault: at most 20 MB
 
 Latency of the load's sends, in ms
                                          sends       p50       p95       p99     p99.9       max

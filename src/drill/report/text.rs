@@ -119,6 +119,13 @@ fn takeovers(text: &mut String, report: &Report) -> fmt::Result {
             load,
         )?;
     }
+    if let Some(memory) = report.struck().filter_map(|round| round.memory_bytes).max() {
+        let megabytes = memory.div_ceil(1_000_000);
+        writeln!(
+            text,
+            "  memory of the active before its fault: at most {megabytes} MB"
+        )?;
+    }
     Ok(())
 }
 
