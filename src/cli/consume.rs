@@ -23,7 +23,7 @@ Examples:
   baton consume orders                               from the pair of `baton pair`
   baton consume 'failover:(tcp://a:61616,tcp://b:61616)' orders --count 10000
   baton consume orders --wait 2s --print             what is there, as text
-  baton consume orders --transacted 100 --selector \"number < 500\"
+  baton consume orders --transacted 100 --count 1000
   baton consume prices --topic --durable archive --client-id archive-1"
 )]
 pub(super) struct ConsumeArgs {
@@ -86,6 +86,7 @@ pub(super) async fn main(args: ConsumeArgs) -> anyhow::Result<ExitCode> {
         .connect(args.client_id.as_deref(), meter.bar())
         .await?;
     let (session, consumer) = open(&connection, &args).await?;
+    meter.start();
     let outcome = tokio::select! {
         outcome = consume(&session, &consumer, &args, &mut meter) => outcome,
         _ = tokio::signal::ctrl_c() => Ok(()),

@@ -14,6 +14,8 @@ const LATENCY_MAX: Duration = Duration::from_secs(3600);
 pub(super) struct Meter {
     verb: &'static str,
     began: Instant,
+    /// When the latest message was recorded: waiting for more at the end is no work.
+    latest: Instant,
     latencies_us: Histogram<u64>,
     messages: u64,
     bytes: u64,
@@ -36,9 +38,11 @@ impl Meter {
         }
         let latencies_us = Histogram::new_with_bounds(1, micros(LATENCY_MAX), 3)
             .expect("three digits between a microsecond and an hour are fine");
+        let now = Instant::now();
         Meter {
             verb,
-            began: Instant::now(),
+            began: now,
+            latest: now,
             latencies_us,
             messages: 0,
             bytes: 0,
@@ -46,9 +50,16 @@ impl Meter {
         }
     }
 
+    /// The connection stands: time counts from now on.
+    pub(super) fn start(&mut self) {
+        self.began = Instant::now();
+        self.latest = self.began;
+    }
+
     /// One message of `bytes` took `latency`.
     pub(super) fn record(&mut self, bytes: usize, latency: Duration) {
         self.messages += 1;
+        self.latest = Instant::now();
         self.bytes += bytes as u64;
         self.latencies_us.saturating_record(micros(latency));
         self.bar.set_position(self.messages);
@@ -72,7 +83,7 @@ impl Meter {
     /// Removes the bar and gives the summary. `what` names the latency.
     pub(super) fn finish(&self, what: &str) -> String {
         self.bar.finish_and_clear();
-        summary(self, self.began.elapsed(), what)
+        summary(self, self.latest - self.began, what)
     }
 }
 

@@ -90,8 +90,9 @@ enum Body {
 
 /// Sends until all is sent or Ctrl-C.
 pub(super) async fn main(args: ProduceArgs) -> anyhow::Result<ExitCode> {
-    let meter = Meter::new("sent", Some(args.count));
+    let mut meter = Meter::new("sent", Some(args.count));
     let connection = args.client.connect(None, meter.bar()).await?;
+    meter.start();
     let body = match args.text {
         Some(text) => Body::Text(text),
         None => Body::Bytes((b' '..=b'~').cycle().take(args.size).collect()),
