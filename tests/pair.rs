@@ -212,6 +212,75 @@ fn both_stopped_and_started_again_one_serves() {
     assert!(now > epoch, "epoch {now} after {epoch}");
 }
 
+#[test]
+fn systemd_hears_when_a_broker_is_ready_and_what_its_role_is() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let socket = place.path().join("notify");
+    let systemd = std::os::unix::net::UnixDatagram::bind(&socket).expect("a socket");
+    systemd
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout");
+    let hear = |wanted: &str| {
+        let mut heard = String::new();
+        while !heard.contains(wanted) {
+            let mut buffer = [0; 1024];
+            let length = systemd.recv(&mut buffer);
+            let length = length.unwrap_or_else(|error| panic!("{error} after {heard:?}"));
+            heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            heard.push('\n');
+        }
+        heard
+    };
+    let broker = Broker::start_in(
+        "a",
+        &place.path().join("journal"),
+        &["--listen", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0"],
+        &[("NOTIFY_SOCKET", socket.to_str().expect("UTF-8"))],
+    );
+    let heard = hear("STATUS=active (epoch 1)");
+    assert!(heard.contains("READY=1"), "{heard}");
+    broker.signal(Signal::SIGTERM);
+    hear("STOPPING=1");
+}
+
+#[test]
+fn a_damaged_journal_ends_the_process_with_75_and_names_the_place() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let directory = place.path().join("journal");
+    let address = free_address();
+    let arguments = ["--listen", &address, "--http", "127.0.0.1:0"];
+    let mut broker = Broker::start_with("a", &directory, &arguments);
+    broker.wait_for_role("active");
+    for text in ["one", "two", "three"] {
+        produce(&address, "orders", &["--text", text, "--count", "1"]);
+    }
+    broker.kill();
+
+    // A byte in the first message: two more batches behind it show that this is no torn end.
+    let segment = directory.join("journal/0000000001-0000000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("the first segment");
+    let at = bytes
+        .windows(3)
+        .position(|window| window == b"one")
+        .expect("the body is there");
+    bytes[at] ^= 0xff;
+    std::fs::write(&segment, bytes).expect("written");
+
+    let mut again = Broker::start_with("a", &directory, &arguments);
+    assert_eq!(again.wait_for_exit().code(), Some(75), "{}", again.log());
+    assert!(
+        again.log().contains("0000000001-0000000001.seg"),
+        "{}",
+        again.log()
+    );
+    assert!(
+        !again
+            .lines()
+            .iter()
+            .any(|line| line.starts_with("role active"))
+    );
+}
+
 /// The failover: URL of a pair's two fixed addresses.
 fn failover(addresses: &[String; 2]) -> String {
     format!(

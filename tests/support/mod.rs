@@ -136,6 +136,17 @@ impl Broker {
     /// Starts a broker with exactly these options.
     #[must_use]
     pub fn start_with(name: &str, directory: &Path, arguments: &[&str]) -> Broker {
+        Broker::start_in(name, directory, arguments, &[])
+    }
+
+    /// As [`Broker::start_with`], with environment variables.
+    #[must_use]
+    pub fn start_in(
+        name: &str,
+        directory: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Broker {
         let log = directory
             .parent()
             .expect("in a temporary directory")
@@ -149,6 +160,7 @@ impl Broker {
             .args(["broker", "--name", name, "--directory"])
             .arg(directory)
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
