@@ -230,6 +230,3 @@ fn seal(
         first,
     })
 }
-
-#[cfg(test)]
-mod tests;

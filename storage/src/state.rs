@@ -100,6 +100,3 @@ impl State {
         self.tenures.lock().last().copied()
     }
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

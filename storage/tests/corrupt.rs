@@ -1,5 +1,7 @@
 //! Damage: every flipped byte is found or harmless, and damage in the middle is named.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -203,12 +205,12 @@ fn every_flipped_byte_of_a_checkpoint_makes_it_unreadable_and_nothing_else() {
     for number in 0..5_u64 {
         tenure
             .store
-            .enqueue(&[queue.clone()], from_producer(b"p", number + 1, b"x"))
+            .enqueue(one(&queue), from_producer(b"p", number + 1, b"x"))
             .unwrap();
     }
     tenure
         .store
-        .enqueue_in_transaction(b"t", &[queue.clone()], message(b"open"))
+        .enqueue_in_transaction(b"t", one(&queue), message(b"open"))
         .unwrap();
     tenure.settle();
     let expected = view(&tenure.store.backlogs());

@@ -1,6 +1,8 @@
 //! A crash at every point of the sequence of writes: what was released is there, what is there is
 //! whole, and the next tenure can begin.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! A full directory and failing storage.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::sync::Arc;
@@ -76,7 +78,7 @@ fn messages_are_accepted_again_when_somebody_else_frees_space() {
     assert!(
         tenure
             .store
-            .enqueue_in_transaction(b"t", &[queue.clone()], message(b"x"))
+            .enqueue_in_transaction(b"t", one(&queue), message(b"x"))
             .is_err()
     );
     assert_eq!(queue.len(), before);

@@ -1,5 +1,7 @@
 //! The store end to end: append, release, read back, take over, follow.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,10 +59,7 @@ fn what_was_just_appended_can_be_read_before_it_is_written() {
     let queue = tenure.backlog("queue");
     for size in [0, 1, 1000, 70_000, 1_500_000] {
         let body = vec![size as u8; size];
-        let enqueued = tenure
-            .store
-            .enqueue(&[queue.clone()], message(&body))
-            .unwrap();
+        let enqueued = tenure.store.enqueue(one(&queue), message(&body)).unwrap();
         let Enqueued::Appended { location, lsn, .. } = enqueued else {
             panic!("no duplicate")
         };
@@ -203,7 +202,7 @@ fn dispatch_order_follows_the_order_class_and_then_the_sequence() {
             order,
             ..message(body.as_bytes())
         };
-        tenure.store.enqueue(&[queue.clone()], message).unwrap();
+        tenure.store.enqueue(one(&queue), message).unwrap();
     }
     assert_eq!(
         bodies(&tenure.store, &queue),
@@ -299,12 +298,12 @@ fn a_duplicate_is_recognised_for_every_producer_and_over_takeovers() {
         assert_eq!(next.store.producer_sequence(id.as_bytes()), Some(3));
         let resent = from_producer(id.as_bytes(), 3, b"m");
         let end = next.store.appended();
-        let enqueued = next.store.enqueue(&[queue.clone()], resent).unwrap();
+        let enqueued = next.store.enqueue(one(&queue), resent).unwrap();
         assert_eq!(enqueued, Enqueued::Duplicate { lsn: end });
     }
     let mut unchecked = from_producer(ids[0].as_bytes(), 2, b"m");
     unchecked.producer.as_mut().unwrap().suppress_duplicate = false;
-    let enqueued = next.store.enqueue(&[queue.clone()], unchecked).unwrap();
+    let enqueued = next.store.enqueue(one(&queue), unchecked).unwrap();
     assert!(matches!(enqueued, Enqueued::Appended { .. }));
     assert_eq!(
         next.store.producer_sequence(ids[0].as_bytes()),
@@ -376,14 +375,14 @@ fn a_transaction_is_visible_whole_with_its_commit_and_so_are_its_acknowledgement
     let position = tenure.send(&from, b"in");
     let store = &tenure.store;
     store
-        .enqueue_in_transaction(b"t1", &[to.clone()], message(b"out 1"))
+        .enqueue_in_transaction(b"t1", one(&to), message(b"out 1"))
         .unwrap();
     let second = from_producer(b"p", 5, b"out 2");
     store
-        .enqueue_in_transaction(b"t1", &[to.clone()], second)
+        .enqueue_in_transaction(b"t1", one(&to), second)
         .unwrap();
     store
-        .enqueue_in_transaction(b"t2", &[to.clone()], message(b"never"))
+        .enqueue_in_transaction(b"t2", one(&to), message(b"never"))
         .unwrap();
     assert_eq!((from.len(), to.len()), (1, 0));
     assert_eq!(
@@ -425,7 +424,7 @@ fn a_transaction_left_open_is_dropped_by_the_next_tenure() {
     let open = from_producer(b"p", 1, b"open");
     tenure
         .store
-        .enqueue_in_transaction(b"t", &[queue.clone()], open)
+        .enqueue_in_transaction(b"t", one(&queue), open)
         .unwrap();
     tenure.settle();
     tenure.store.shut_down();
@@ -435,7 +434,7 @@ fn a_transaction_left_open_is_dropped_by_the_next_tenure() {
     // The client sends the whole transaction again: it must not look like a duplicate.
     let again = from_producer(b"p", 1, b"open");
     next.store
-        .enqueue_in_transaction(b"t", &[queue.clone()], again)
+        .enqueue_in_transaction(b"t", one(&queue), again)
         .unwrap();
     next.store.commit(b"t", &[]).unwrap();
     assert_eq!(bodies(&next.store, &queue), [b"open"]);

@@ -1,5 +1,7 @@
 //! The journal's end after a crash: a torn batch is normal and is not taken for damage.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod support;
 
 use std::path::PathBuf;

@@ -369,7 +369,8 @@ impl Keeper<'_> {
             match shared.disk.remove(&name.path()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {
-                    info!(segment = %name.path().display(), "Removed a segment without pending messages.")
+                    let path = name.path();
+                    info!(segment = %path.display(), "Removed a segment without pending messages.");
                 }
             }
             self.prepare();

@@ -52,18 +52,4 @@ impl Segments {
     pub(crate) fn is_live(&self, name: SegmentName) -> bool {
         self.epoch_of(name.number) == Some(name.epoch)
     }
-
-    /// All with their number of references.
-    #[cfg(test)]
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SegmentName, u64)> + use<'_> {
-        self.uses.iter().map(|(number, used)| {
-            (
-                SegmentName {
-                    number: *number,
-                    epoch: used.epoch,
-                },
-                used.live,
-            )
-        })
-    }
 }

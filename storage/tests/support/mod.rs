@@ -1,6 +1,7 @@
 //! What the journal's tests share: a disk in memory that can fail and crash, and a tenure on it.
 
 #![allow(dead_code, reason = "each test file uses another part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -467,6 +468,11 @@ impl Tenure {
         };
         Ok(positions[0])
     }
+}
+
+/// A single target.
+pub(crate) fn one(backlog: &Arc<Backlog>) -> &[Arc<Backlog>] {
+    std::slice::from_ref(backlog)
 }
 
 pub(crate) fn message(body: &[u8]) -> NewMessage<'_> {

@@ -1,0 +1,469 @@
+//! Random operations on the store and on a small model in memory: both must agree, and so must the
+//! follower, the recovered state and every later tenure.
+//!
+//! proptest prints the failing case; `PROPTEST_CASES` and its regression file replay it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use storage::journal::JournalOptions;
+use storage::store::{Enqueued, NewMessage, ProducerSequence};
+use storage::tail::Follower;
+use storage::{Backlog, Lsn, Position};
+
+use support::*;
+
+#[derive(Clone, Debug)]
+enum Action {
+    Create,
+    Describe(usize, u8),
+    Remove(usize),
+    Send {
+        targets: Vec<usize>,
+        order: u8,
+        producer: Option<(u8, u64)>,
+        length: usize,
+    },
+    SendInTransaction {
+        transaction: u8,
+        target: usize,
+        producer: Option<(u8, u64)>,
+    },
+    Commit {
+        transaction: u8,
+        backlog: usize,
+        acknowledged: usize,
+    },
+    RollBack(u8),
+    Acknowledge {
+        backlog: usize,
+        skip: usize,
+        count: usize,
+    },
+    Reserve(usize, u64),
+    Forget(u8),
+    Settle,
+    Follow,
+    Switch,
+    Crash,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let producer = || proptest::option::of((0..3_u8, 0..40_u64));
+    let length = prop_oneof![8 => 0..300_usize, 1 => 3000..9000_usize];
+    let targets = proptest::collection::vec(0..6_usize, 0..3);
+    prop_oneof![
+        2 => Just(Action::Create),
+        1 => (0..6_usize, any::<u8>()).prop_map(|(at, word)| Action::Describe(at, word)),
+        1 => (0..6_usize).prop_map(Action::Remove),
+        20 => (targets, 0..=9_u8, producer(), length).prop_map(
+            |(targets, order, producer, length)| Action::Send { targets, order, producer, length }
+        ),
+        6 => (0..3_u8, 0..6_usize, producer()).prop_map(
+            |(transaction, target, producer)| {
+                Action::SendInTransaction { transaction, target, producer }
+            }
+        ),
+        3 => (0..3_u8, 0..6_usize, 0..4_usize).prop_map(
+            |(transaction, backlog, acknowledged)| {
+                Action::Commit { transaction, backlog, acknowledged }
+            }
+        ),
+        1 => (0..3_u8).prop_map(Action::RollBack),
+        8 => (0..6_usize, 0..4_usize, 1..6_usize).prop_map(
+            |(backlog, skip, count)| Action::Acknowledge { backlog, skip, count }
+        ),
+        1 => (0..6_usize, 0..50_u64).prop_map(|(at, below)| Action::Reserve(at, below)),
+        1 => (0..3_u8).prop_map(Action::Forget),
+        3 => Just(Action::Settle),
+        3 => Just(Action::Follow),
+        1 => Just(Action::Switch),
+        1 => Just(Action::Crash),
+    ]
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Queue {
+    descriptor: Vec<u8>,
+    messages: BTreeMap<Position, Vec<u8>>,
+    last_sequence: u64,
+    reserved_below: u64,
+    redelivered_below: u64,
+}
+
+struct Open {
+    target: u32,
+    body: Vec<u8>,
+    producer: Option<(u8, u64)>,
+}
+
+#[derive(Default)]
+struct Model {
+    queues: BTreeMap<u32, Queue>,
+    last_id: u32,
+    producers: BTreeMap<u8, u64>,
+    open: BTreeMap<u8, Vec<Open>>,
+    sent: u64,
+}
+
+impl Model {
+    fn is_duplicate(&self, producer: Option<(u8, u64)>) -> bool {
+        producer.is_some_and(|(id, sequence)| {
+            self.producers
+                .get(&id)
+                .is_some_and(|highest| sequence <= *highest)
+        })
+    }
+
+    fn note(&mut self, producer: Option<(u8, u64)>) {
+        if let Some((id, sequence)) = producer {
+            let highest = self.producers.entry(id).or_insert(sequence);
+            *highest = sequence.max(*highest);
+        }
+    }
+
+    fn push(&mut self, id: u32, order: u8, body: &[u8]) -> Option<Position> {
+        let queue = self.queues.get_mut(&id)?;
+        queue.last_sequence += 1;
+        let position = Position::new(order, queue.last_sequence);
+        queue.messages.insert(position, body.to_vec());
+        Some(position)
+    }
+
+    fn take_over(&mut self) {
+        self.open.clear();
+        for queue in self.queues.values_mut() {
+            queue.redelivered_below = queue.redelivered_below.max(queue.reserved_below);
+        }
+    }
+}
+
+const OPTIONS: JournalOptions = JournalOptions {
+    segment_bytes: 4096,
+    checkpoint_bytes: 6000,
+    preallocate: false,
+};
+
+struct Run {
+    disk: MemoryDisk,
+    epoch: u64,
+    tenure: Tenure,
+    /// The backlogs of the store by id, in the model's order.
+    backlogs: BTreeMap<u32, Arc<Backlog>>,
+    follower: Follower,
+    model: Model,
+}
+
+fn id_of(producer: u8) -> Vec<u8> {
+    format!("ID:producer-{producer}").into_bytes()
+}
+
+fn new_message<'a>(
+    order: u8,
+    producer: Option<(u8, u64)>,
+    id: &'a [u8],
+    body: &'a [u8],
+) -> NewMessage<'a> {
+    let producer = producer.map(|(_, sequence)| ProducerSequence {
+        producer: id,
+        sequence,
+        suppress_duplicate: true,
+    });
+    NewMessage {
+        producer,
+        order,
+        expiration_ms: 0,
+        body,
+    }
+}
+
+impl Run {
+    fn new() -> Run {
+        let disk = MemoryDisk::default();
+        let tenure = begin(&disk, 1, OPTIONS);
+        let follower = Follower::open(Arc::new(disk.clone())).unwrap();
+        let (backlogs, model) = (BTreeMap::new(), Model::default());
+        Run {
+            disk,
+            epoch: 1,
+            tenure,
+            backlogs,
+            follower,
+            model,
+        }
+    }
+
+    fn nth(&self, at: usize) -> Option<(u32, Arc<Backlog>)> {
+        let (id, backlog) = self.backlogs.iter().nth(at)?;
+        Some((*id, Arc::clone(backlog)))
+    }
+
+    fn body(&mut self, length: usize) -> Vec<u8> {
+        self.model.sent += 1;
+        let mut body = self.model.sent.to_le_bytes().to_vec();
+        body.resize(length.max(8), self.model.sent as u8);
+        body
+    }
+
+    fn act(&mut self, action: Action) {
+        let store = Arc::clone(&self.tenure.store);
+        match action {
+            Action::Create => {
+                let (backlog, _) = store.create_backlog(Bytes::from("new")).unwrap();
+                self.model.last_id += 1;
+                assert_eq!(backlog.id().0, self.model.last_id);
+                let queue = Queue {
+                    descriptor: b"new".to_vec(),
+                    ..Queue::default()
+                };
+                self.model.queues.insert(self.model.last_id, queue);
+                self.backlogs.insert(self.model.last_id, backlog);
+            }
+            Action::Describe(at, word) => {
+                let Some((id, backlog)) = self.nth(at) else {
+                    return;
+                };
+                store
+                    .describe_backlog(&backlog, Bytes::from(vec![word]))
+                    .unwrap();
+                self.model.queues.get_mut(&id).unwrap().descriptor = vec![word];
+            }
+            Action::Remove(at) => {
+                let Some((id, backlog)) = self.nth(at) else {
+                    return;
+                };
+                store.remove_backlog(&backlog).unwrap();
+                self.model.queues.remove(&id);
+                self.backlogs.remove(&id);
+            }
+            Action::Send {
+                targets,
+                order,
+                producer,
+                length,
+            } => {
+                self.send(&targets, order, producer, length);
+            }
+            Action::SendInTransaction {
+                transaction,
+                target,
+                producer,
+            } => {
+                let Some((id, backlog)) = self.nth(target) else {
+                    return;
+                };
+                let body = self.body(50);
+                let producer_id = id_of(producer.map_or(0, |(id, _)| id));
+                let message = new_message(4, producer, &producer_id, &body);
+                store
+                    .enqueue_in_transaction(&[transaction], one(&backlog), message)
+                    .unwrap();
+                if !self.model.is_duplicate(producer) {
+                    let open = Open {
+                        target: id,
+                        body,
+                        producer,
+                    };
+                    self.model.open.entry(transaction).or_default().push(open);
+                }
+            }
+            Action::Commit {
+                transaction,
+                backlog,
+                acknowledged,
+            } => {
+                self.commit(transaction, backlog, acknowledged);
+            }
+            Action::RollBack(transaction) => {
+                let had = self.model.open.remove(&transaction).is_some();
+                assert_eq!(store.roll_back(&[transaction]).unwrap().is_some(), had);
+            }
+            Action::Acknowledge {
+                backlog,
+                skip,
+                count,
+            } => {
+                let Some((id, backlog)) = self.nth(backlog) else {
+                    return;
+                };
+                let queue = self.model.queues.get_mut(&id).unwrap();
+                let positions: Vec<_> = queue
+                    .messages
+                    .keys()
+                    .copied()
+                    .skip(skip)
+                    .take(count)
+                    .collect();
+                store.acknowledge(&backlog, &positions).unwrap();
+                queue
+                    .messages
+                    .retain(|position, _| !positions.contains(position));
+            }
+            Action::Reserve(at, below) => {
+                let Some((id, backlog)) = self.nth(at) else {
+                    return;
+                };
+                store.reserve_dispatch(&backlog, below).unwrap();
+                let queue = self.model.queues.get_mut(&id).unwrap();
+                queue.reserved_below = queue.reserved_below.max(below);
+            }
+            Action::Forget(producer) => {
+                store
+                    .forget_producers(&[Bytes::from(id_of(producer))])
+                    .unwrap();
+                self.model.producers.remove(&producer);
+            }
+            Action::Settle => self.tenure.settle(),
+            Action::Follow => {
+                self.tenure.settle();
+                follow(&mut self.follower);
+                assert_eq!(self.follower.lsn(), store.appended());
+                assert_eq!(
+                    view(&self.follower.state().backlogs()),
+                    view(&store.backlogs())
+                );
+            }
+            Action::Switch => {
+                store.shut_down();
+                self.take_over();
+            }
+            Action::Crash => {
+                self.tenure.settle();
+                store.abandon();
+                self.take_over();
+            }
+        }
+    }
+
+    fn send(&mut self, at: &[usize], order: u8, producer: Option<(u8, u64)>, length: usize) {
+        let mut targets: Vec<(u32, Arc<Backlog>)> =
+            at.iter().filter_map(|at| self.nth(*at)).collect();
+        targets.dedup_by_key(|(id, _)| *id);
+        targets.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+        targets.dedup_by_key(|(id, _)| *id);
+        let body = self.body(length);
+        let id = id_of(producer.map_or(0, |(id, _)| id));
+        let message = new_message(order, producer, &id, &body);
+        let backlogs: Vec<_> = targets
+            .iter()
+            .map(|(_, backlog)| Arc::clone(backlog))
+            .collect();
+        match self.tenure.store.enqueue(&backlogs, message).unwrap() {
+            Enqueued::Duplicate { .. } => assert!(self.model.is_duplicate(producer)),
+            Enqueued::Appended {
+                positions,
+                location,
+                ..
+            } => {
+                assert!(!self.model.is_duplicate(producer));
+                self.model.note(producer);
+                let expected: Vec<_> = targets
+                    .iter()
+                    .map(|(id, _)| self.model.push(*id, order, &body).unwrap())
+                    .collect();
+                assert_eq!(positions, expected);
+                assert_eq!(self.tenure.store.read(location).unwrap(), body);
+            }
+        }
+    }
+
+    fn commit(&mut self, transaction: u8, backlog: usize, acknowledged: usize) {
+        let mut acknowledgements = Vec::new();
+        if let Some((id, backlog)) = self.nth(backlog) {
+            let queue = self.model.queues.get_mut(&id).unwrap();
+            let positions: Vec<_> = queue.messages.keys().copied().take(acknowledged).collect();
+            queue
+                .messages
+                .retain(|position, _| !positions.contains(position));
+            acknowledgements.push((backlog, positions));
+        }
+        self.tenure
+            .store
+            .commit(&[transaction], &acknowledgements)
+            .unwrap();
+        for open in self.model.open.remove(&transaction).unwrap_or_default() {
+            self.model.note(open.producer);
+            // Its queue may be gone by now.
+            let _ = self.model.push(open.target, 4, &open.body);
+        }
+    }
+
+    fn take_over(&mut self) {
+        assert!(self.tenure.failures.lock().unwrap().is_empty());
+        self.epoch += 1;
+        self.tenure = begin(&self.disk, self.epoch, OPTIONS);
+        let backlogs = self.tenure.store.backlogs();
+        self.backlogs = backlogs
+            .into_iter()
+            .map(|backlog| (backlog.id().0, backlog))
+            .collect();
+        self.model.take_over();
+        self.check(None);
+    }
+
+    /// The store, or another state, must be what the model is.
+    fn check(&self, state: Option<&storage::state::State>) {
+        let store = &self.tenure.store;
+        let backlogs = state.map_or_else(|| store.backlogs(), storage::state::State::backlogs);
+        let ids: Vec<u32> = backlogs.iter().map(|backlog| backlog.id().0).collect();
+        assert_eq!(ids, self.model.queues.keys().copied().collect::<Vec<_>>());
+        for (backlog, queue) in backlogs.iter().zip(self.model.queues.values()) {
+            let positions: Vec<_> = entries(backlog).iter().map(|(at, _)| *at).collect();
+            assert_eq!(
+                positions,
+                queue.messages.keys().copied().collect::<Vec<_>>()
+            );
+            let expected: Vec<_> = queue.messages.values().cloned().collect();
+            assert_eq!(bodies(store, backlog), expected);
+            assert_eq!(backlog.descriptor(), queue.descriptor);
+            assert_eq!(backlog.reserved_below().0, queue.reserved_below);
+            assert_eq!(backlog.len(), queue.messages.len());
+            assert!(
+                entries(backlog)
+                    .iter()
+                    .all(|(_, entry)| entry.visible > Lsn(0))
+            );
+        }
+        for producer in 0..3 {
+            let id = id_of(producer);
+            let known = match state {
+                Some(state) => state.producer_sequence(&id),
+                None => store.producer_sequence(&id),
+            };
+            assert_eq!(known, self.model.producers.get(&producer).copied());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 200, ..Default::default() })]
+
+    #[test]
+    fn the_store_its_follower_and_its_successors_agree_with_a_model(
+        actions in proptest::collection::vec(action(), 1..250),
+    ) {
+        let mut run = Run::new();
+        for action in actions {
+            run.act(action);
+        }
+        run.check(None);
+        for (backlog, queue) in run.tenure.store.backlogs().iter().zip(run.model.queues.values()) {
+            prop_assert_eq!(backlog.redelivered_below(), queue.redelivered_below);
+        }
+        run.tenure.settle();
+        // A reader without a seal of its own sees just what the active has.
+        let state = recover(&run.disk.copy()).unwrap();
+        run.check(Some(&state));
+        prop_assert_eq!(view(&state.backlogs()), view(&run.tenure.store.backlogs()));
+        follow(&mut run.follower);
+        run.check(Some(run.follower.state()));
+        run.tenure.store.shut_down();
+        prop_assert!(run.tenure.failures.lock().unwrap().is_empty());
+    }
+}
