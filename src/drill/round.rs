@@ -56,7 +56,11 @@ impl Stage<'_> {
     pub(super) async fn round(&mut self, number: u32) -> Result<Round, DrillError> {
         let mut underway = self.begin(number).await;
         if underway.round.failures.is_empty() {
+            let acknowledged = self.witness.acknowledged_count();
             self.settle().await;
+            if self.witness.acknowledged_count() == acknowledged {
+                underway.fail("no send of the load was acknowledged in the calm before the fault");
+            }
             if underway.fault == Fault::None {
                 underway.round.fault_us = self.witness.now_us();
                 tokio::time::sleep(self.args.spread).await;
@@ -67,11 +71,6 @@ impl Stage<'_> {
         let mut round = underway.round;
         round.end_us = self.witness.now_us();
         round.latency = self.witness.end_round();
-        if round.failures.is_empty() && round.latency.before.count == 0 {
-            round
-                .failures
-                .push("no send was acknowledged before the fault".to_owned());
-        }
         Ok(round)
     }
 

@@ -52,6 +52,9 @@ struct Disturbance {
     probe_us: Option<u64>,
     load_us: Option<u64>,
     delivered_us: Option<u64>,
+    /// Its round has ended: what follows is the calm before the next one, but the victim stays
+    /// deposed, and sends that were due before the takeover may still be made up for.
+    is_over: bool,
 }
 
 impl Disturbance {
@@ -202,6 +205,7 @@ impl Witness {
             probe_us: None,
             load_us: None,
             delivered_us: None,
+            is_over: false,
         });
         fault_us
     }
@@ -234,11 +238,9 @@ impl Witness {
         let percentiles = inner.round.percentiles();
         let Inner { round, all, .. } = &mut *inner;
         all.absorb(round);
-        inner.disturbance = inner.disturbance.map(|since| Disturbance {
-            // What follows is the calm before the next fault; the victim stays deposed.
-            fault_us: u64::MAX,
-            ..since
-        });
+        if let Some(since) = &mut inner.disturbance {
+            since.is_over = true;
+        }
         percentiles
     }
 
@@ -252,7 +254,7 @@ impl Witness {
         self.inner.lock().ledger.unconsumed(max)
     }
 
-    /// How many sends were acknowledged so far.
+    /// How many sends of the load were acknowledged so far.
     pub(super) fn acknowledged_count(&self) -> u64 {
         self.inner.lock().acknowledged
     }
@@ -291,7 +293,6 @@ impl Witness {
 impl Inner {
     fn acknowledged(&mut self, answered: Answered) {
         self.ledger.acknowledged(answered.key);
-        self.acknowledged += 1;
         if let Some(since) = &mut self.disturbance {
             self.acknowledged_by_deposed += u64::from(is_deposed(since, &answered));
             note_first(since, &answered);
@@ -299,16 +300,19 @@ impl Inner {
         if let Sender::Probe(_) = answered.sender {
             return;
         }
+        self.acknowledged += 1;
         let latency_us = answered.at_us.saturating_sub(answered.due_us);
         self.series.acknowledged(answered.at_us, latency_us);
-        let since = self.disturbance.filter(|since| since.fault_us != u64::MAX);
-        let phase = Phase::of(
-            answered.due_us,
-            answered.at_us,
-            since.map(|since| since.fault_us),
-            since.and_then(|since| since.load_us),
-        );
-        self.round.record(phase, latency_us);
+        let fault_us = self.disturbance.map(|since| since.fault_us);
+        let recovered_us = self.disturbance.and_then(|since| since.load_us);
+        let phase = Phase::of(answered.due_us, answered.at_us, fault_us, recovered_us);
+        let is_over = self.disturbance.is_some_and(|since| since.is_over);
+        match (is_over, phase) {
+            (true, Phase::After) => self.round.record(Phase::Before, latency_us),
+            // Due before a takeover whose round has ended: no part of the next round.
+            (true, _) => self.all.record(phase, latency_us),
+            (false, _) => self.round.record(phase, latency_us),
+        }
     }
 
     /// The first delivery by the successor: over a connection to it, or of a message that the
@@ -439,13 +443,22 @@ mod tests {
             (1, 1, 1)
         );
         answer(&witness, Sender::Load(Some(1)), fault + 600, fault + 601);
+        answer(&witness, Sender::Load(Some(1)), fault + 1, fault + 602);
         let next = witness.end_round();
-        assert_eq!((next.before.count, next.after.count), (1, 0));
+        assert_eq!(
+            (next.before.count, next.during.count, next.after.count),
+            (1, 0, 0)
+        );
         let (all, series) = witness.finish();
-        assert_eq!(all.percentiles().before.count, 2);
+        let all = all.percentiles();
+        assert_eq!(
+            (all.before.count, all.during.count),
+            (2, 2),
+            "late ones are no calm"
+        );
         assert_eq!(
             series.iter().map(|bucket| bucket.acknowledged).sum::<u32>(),
-            4
+            5
         );
     }
 
