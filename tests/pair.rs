@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::Read;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -117,12 +119,27 @@ fn a_standby_that_is_stopped_leaves_the_active_alone() {
     assert!(!is_refused(&active.address()));
 }
 
+/// A client's connection, which has had its first answer; reads are bounded.
+fn connect(address: &str) -> TcpStream {
+    let authority = address.strip_prefix("tcp://").expect("a tcp address");
+    let mut client = TcpStream::connect(authority).expect("the broker accepts");
+    client
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout");
+    let mut first = [0; 1];
+    client
+        .read_exact(&mut first)
+        .expect("the broker greets first");
+    client
+}
+
 #[test]
 fn a_frozen_active_is_replaced_and_fenced_when_it_wakes_up() {
     let mut pair = Pair::start(&TENURE);
     let (old, new) = pair.by_role_mut();
     let old_address = old.address();
     let (old_mark, new_mark) = (old.mark(), new.mark());
+    let mut client = connect(&old_address);
     old.signal(Signal::SIGSTOP);
     let line = new.wait_for_line(new_mark, "role taking_over");
     assert!(line.ends_with(" cause=lease"), "{line}");
@@ -135,6 +152,11 @@ fn a_frozen_active_is_replaced_and_fenced_when_it_wakes_up() {
         is_refused(&old_address),
         "the fenced broker's port is closed"
     );
+    // Its connections end, too: a client must not wait for a broker that will never answer.
+    let mut rest = Vec::new();
+    if let Err(error) = client.read_to_end(&mut rest) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    }
     assert_eq!(old.get("/active").expect("an answer").0, 503);
     assert_eq!(new.role().as_deref(), Some("active"));
     assert!(!is_refused(&new.address()));
