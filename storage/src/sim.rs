@@ -24,8 +24,8 @@ use std::time::Duration;
 pub use self::clock::SimClock;
 pub use self::disk::SimDisk;
 pub use self::random::Random;
-use self::scheduler::{Inner, LAB, Status};
 pub use self::scheduler::{HostId, ProcessId};
+use self::scheduler::{Inner, LAB, Status};
 pub use self::server::{DiskMode, DiskOptions};
 
 /// A run that takes longer in real time has a thread that waits outside the simulation.
@@ -72,10 +72,14 @@ impl Sim {
             inner: Arc::clone(&inner),
         };
         let lab = sim.clone();
-        inner.spawn(LAB, "lab", Box::new(move || {
-            body(&lab);
-            lab.inner.end_all();
-        }));
+        inner.spawn(
+            LAB,
+            "lab",
+            Box::new(move || {
+                body(&lab);
+                lab.inner.end_all();
+            }),
+        );
         inner.start();
         if wait_for_end.recv_timeout(REAL_TIME_MAX).is_err() {
             panic!(
@@ -97,6 +101,12 @@ impl Sim {
     #[must_use]
     pub fn process(&self, host: HostId) -> ProcessId {
         self.inner.add_process(host)
+    }
+
+    /// The process of the lab: for threads that no fault touches.
+    #[must_use]
+    pub fn lab(&self) -> ProcessId {
+        LAB
     }
 
     /// The clock of a process.

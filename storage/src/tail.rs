@@ -368,6 +368,13 @@ impl Follower {
         // The active may have written the rest of this segment since it was read.
         self.read_segment(cursor, chain, u64::MAX, look)?;
         if self.cursor == Some(cursor) {
+            // The rest of a sealed epoch can be gone as a whole: the active removed what is dead.
+            if successor.is_some() && !segments.contains(&next) {
+                return Err(Stop::Restart(format!(
+                    "`{}` is gone",
+                    next.path().display()
+                )));
+            }
             return Err(damage(&path, cursor.offset, "the batch expected there").into());
         }
         Ok(true)

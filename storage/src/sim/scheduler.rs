@@ -412,13 +412,15 @@ impl State {
     }
 
     fn set_failure(&mut self, what: String) {
-        self.trace(|| format!("FAILURE: {what}"));
-        if self.failure.is_none() {
-            self.failure = Some(SimFailure {
-                at: Duration::from_nanos(self.now_ns),
-                what,
-            });
+        // What threads say while they are unwound means nothing.
+        if self.is_ending {
+            return;
         }
+        self.trace(|| format!("FAILURE: {what}"));
+        self.failure = Some(SimFailure {
+            at: Duration::from_nanos(self.now_ns),
+            what,
+        });
         self.end_all();
     }
 
@@ -595,6 +597,9 @@ impl State {
     }
 
     pub(super) fn power_on(&mut self, host: HostId) {
+        if !self.hosts[host.0].is_off {
+            return;
+        }
         // A client that comes back with a new identity has its old locks removed.
         self.server.forget_host(host);
         self.unsilence(host, |host| host.is_off = false);

@@ -487,17 +487,32 @@ impl Server {
                     |write: &mut WriteUnderWay| self.opens[write.open].process == process;
                 writes.extend(cached.extract_if(.., of_process));
             }
-            for mut write in writes {
+            let mut lost = BTreeSet::new();
+            for write in writes {
                 let file = &self.opens[write.open];
-                if file.is_lost || random.chance(300) {
+                if file.is_lost {
                     continue;
                 }
                 if !file.is_locked && random.chance(300) {
                     late.push(write);
                     continue;
                 }
-                tear(&mut write.bytes, random);
-                self.store(inode, write.offset, &write.bytes);
+                let kept = match random.below(10) {
+                    0..3 => 0,
+                    3..6 => random.below(write.bytes.len() as u64 + 1) as usize,
+                    _ => write.bytes.len(),
+                };
+                for (at, end) in sectors(write.offset, write.bytes.len()) {
+                    let sector = (write.offset as usize + at) / SECTOR;
+                    let was_lost = lost.contains(&sector);
+                    if end > kept {
+                        lost.insert(sector);
+                    }
+                    let end = end.min(kept);
+                    if at < end && !was_lost {
+                        self.store(inode, write.offset + at as u64, &write.bytes[at..end]);
+                    }
+                }
             }
         }
         self.unlock_all_of(process);
@@ -528,6 +543,7 @@ impl Server {
     pub(super) fn lose_unsynced(&mut self, random: &mut Random) {
         for inode in &mut self.inodes {
             let mut survives = Arc::clone(&inode.durable);
+            let mut lost = BTreeSet::new();
             for change in inode.unsynced.drain(..) {
                 match change {
                     Change::Length(length) if random.chance(500) => {
@@ -535,7 +551,7 @@ impl Server {
                     }
                     Change::Length(_) => {}
                     Change::Write { offset, bytes } => {
-                        keep_sectors(&mut survives, offset, &bytes, random);
+                        keep_sectors(&mut survives, &mut lost, offset, &bytes, random);
                     }
                 }
             }
@@ -603,20 +619,38 @@ fn tear(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-fn keep_sectors(data: &mut Arc<Vec<u8>>, offset: u64, bytes: &[u8], random: &mut Random) {
-    let habit = random.below(3);
+/// The pieces of a write that lie in one sector each, as ranges of its bytes.
+fn sectors(offset: u64, length: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut at = 0;
-    while at < bytes.len() {
-        let sector_end = SECTOR - (offset as usize + at) % SECTOR;
-        let end = (at + sector_end).min(bytes.len());
+    std::iter::from_fn(move || {
+        let start = at;
+        let rest = SECTOR - (offset as usize + start) % SECTOR;
+        at = (start + rest).min(length);
+        (start < length).then_some((start, at))
+    })
+}
+
+/// Keeps some sectors of a write. What a sector lost once it does not get back by a later
+/// write alone: sectors are sent as a whole.
+fn keep_sectors(
+    data: &mut Arc<Vec<u8>>,
+    lost: &mut BTreeSet<usize>,
+    offset: u64,
+    bytes: &[u8],
+    random: &mut Random,
+) {
+    let habit = random.below(3);
+    for (at, end) in sectors(offset, bytes.len()) {
+        let sector = (offset as usize + at) / SECTOR;
         let is_kept = match habit {
             0 => false,
             1 => true,
             _ => random.chance(500),
         };
-        if is_kept {
+        if is_kept && !lost.contains(&sector) {
             put(data, offset + at as u64, &bytes[at..end]);
+        } else {
+            lost.insert(sector);
         }
-        at = end;
     }
 }
