@@ -33,6 +33,8 @@ fn drill(report: &Path, arguments: &[&str]) -> Output {
         .arg("--report")
         .arg(report)
         .args(arguments)
+        // What a failed drill leaves behind goes with the test.
+        .env("TMPDIR", report)
         .stdin(Stdio::null())
         .output()
         .expect("the built program starts")
@@ -244,6 +246,7 @@ fn interrupted_drill_leaves_no_broker_behind() {
     let mut running = support::baton()
         .args(["drill", "--rounds", "1000", "--report"])
         .arg(directory.path())
+        .env("TMPDIR", directory.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -257,6 +260,12 @@ fn interrupted_drill_leaves_no_broker_behind() {
     kill(Pid::from_raw(running.id() as i32), Signal::SIGINT).expect("it runs");
     let status = running.wait().expect("it ends");
     assert_eq!(status.code(), Some(1));
+    let left: Vec<_> = std::fs::read_dir(directory.path())
+        .expect("the directory")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("baton-drill-"))
+        .collect();
+    assert!(left.is_empty(), "the journal stayed behind in {left:?}");
     wait_until("the end of the brokers", || {
         children.iter().all(|pid| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));

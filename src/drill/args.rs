@@ -94,7 +94,8 @@ pub struct DrillArgs {
     #[arg(long, default_value_t = 4, value_name = "N")]
     pub consumers: usize,
 
-    /// Messages a second of all producers together; 0 sends as fast as it goes
+    /// Messages a second of all producers together; 0 sends as fast as it goes. What is missed in
+    /// an outage of up to a second is made up for
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub rate: u32,
 

@@ -21,6 +21,9 @@ pub(super) const PROBES: usize = 2;
 
 /// Pause of a probe between the answer to one send and the next send.
 const PROBE_PAUSE: Duration = Duration::from_millis(20);
+/// A producer that was held up for less makes up for what it missed, so that a short outage costs
+/// every send that was due in it; after a long one it would do nothing else for minutes.
+const MAKE_UP_MAX: Duration = Duration::from_secs(1);
 /// How long a consumer waits for a message before it commits what it has.
 const RECEIVE_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a client may take to say goodbye.
@@ -263,6 +266,9 @@ impl LoadProducer {
                     due = next;
                 }
                 next += interval;
+                if next.elapsed() > MAKE_UP_MAX {
+                    next = Instant::now();
+                }
             }
             let begun_us = self.witness.now_us();
             let waited_us = due.elapsed().as_micros() as u64;

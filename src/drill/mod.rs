@@ -64,9 +64,12 @@ pub async fn run(args: DrillArgs) -> Result<Verdict, DrillError> {
     let report = match conducted {
         Ok(report) => report,
         Err(error) => {
-            let kept = place.leave(false);
-            if !matches!(error, DrillError::Interrupted) {
-                note_kept(&progress, &kept);
+            // Whoever interrupts a drill wants nothing of it; other errors have their causes in
+            // the logs.
+            if matches!(error, DrillError::Interrupted) {
+                place.leave(true);
+            } else {
+                note_kept(&progress, &place.leave(false));
             }
             return Err(error);
         }

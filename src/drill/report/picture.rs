@@ -14,7 +14,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Drawn = Result<(), Box<dyn Error>>;
 
-const SIZE: (u32, u32) = (1280, 1120);
+const SIZE: (u32, u32) = (1280, 1128);
 const FONT: &str = "sans-serif";
 /// Points a curve over time is reduced to, so that a day's drill is still a small file.
 const POINTS_MAX: usize = 1200;
@@ -40,7 +40,7 @@ pub(super) fn render(report: &Report) -> Result<String, DrillError> {
 fn draw(report: &Report, svg: &mut String) -> Drawn {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let (head, rest) = root.split_vertically(76);
+    let (head, rest) = root.split_vertically(84);
     let (throughput_area, rest) = rest.split_vertically(310);
     let (latency_area, rest) = rest.split_vertically(330);
     let (phases_area, percentiles_area) = rest.split_horizontally(720);
@@ -88,15 +88,21 @@ fn title(report: &Report, area: &Area<'_>) -> Drawn {
         super::thousands(tally.acknowledged),
         tally.lost
     );
-    for (fault, _, load) in report.spreads() {
-        if let Some(load) = load {
-            second += &format!(
-                "; {fault}: load served again after {} ms",
-                millis(load.median_us)
-            );
-        }
+    area.draw(&Text::new(second, (20, 42), at(14, INK)))?;
+    let spreads = report.spreads();
+    let times: Vec<String> = spreads
+        .iter()
+        .filter_map(|(fault, _, load)| {
+            Some(format!("{} ms ({fault})", millis(load.as_ref()?.median_us)))
+        })
+        .collect();
+    if !times.is_empty() {
+        let third = format!(
+            "load acknowledged again after a median of {}",
+            times.join(", ")
+        );
+        area.draw(&Text::new(third, (20, 60), at(14, INK)))?;
     }
-    area.draw(&Text::new(second, (20, 48), at(15, INK)))?;
     Ok(())
 }
 
