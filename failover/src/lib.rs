@@ -17,12 +17,14 @@ pub mod transport;
 pub mod uri;
 
 mod lint;
+mod redact;
 
 pub use client::{
     AckMode, Browser, ClientError, Connection, ConnectionBuilder, Consumer, ConsumerOptions,
     Message, Producer, Refusal, SendOptions, Session,
 };
 pub use lint::{Finding, Severity, lint};
+pub use redact::redact;
 pub use uri::{ClientUri, FailoverUri, InnerUri, Span, UriError};
 // What an application writes in its calls and reads in its messages.
 pub use openwire::primitive::{PrimitiveMap, Value};

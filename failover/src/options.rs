@@ -165,7 +165,7 @@ macro_rules! option_table {
         }
     ) => {
         $(#[$table_doc])*
-        #[derive(Debug, Clone, PartialEq)]
+        #[derive(Clone, PartialEq)]
         #[non_exhaustive]
         $vis struct $table {
             $( $(#[$doc])* pub $field: $type, )*
@@ -174,6 +174,18 @@ macro_rules! option_table {
         impl Default for $table {
             fn default() -> Self {
                 Self { $( $field: $default, )* }
+            }
+        }
+
+        // By hand: a password must not reach a log through `{:?}`.
+        impl std::fmt::Debug for $table {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($table))
+                    $( .field(
+                        stringify!($field),
+                        &$crate::redact::Shown($name, &self.$field),
+                    ) )*
+                    .finish()
             }
         }
 

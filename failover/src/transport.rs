@@ -513,7 +513,10 @@ impl<C: Connector> Reconnector<C> {
                 let rebalance = self.policy.options().rebalance_update_uris;
                 self.push_addresses(&text, rebalance);
             }
-            Err(error) => tracing::warn!(location, %error, "The address file was not read."),
+            Err(error) => {
+                let location = crate::redact(&location);
+                tracing::warn!(location, %error, "The address file was not read.");
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::options::{AgentOptions, FailoverOptions, InnerOptions, JmsOptions};
+use crate::redact::{Shown, ShownPairs, redact, redact_around};
 
 mod error;
 mod parse;
@@ -35,9 +36,10 @@ impl Span {
         Self { start, end }
     }
 
-    /// Renders `text` with a line of carets below the range.
+    /// Renders `text` with a line of carets below the range, and without passwords.
     #[must_use]
     pub fn underline(self, text: &str) -> String {
+        let (text, range) = redact_around(text, self.start..self.end);
         // A control character would move the carets away from what they point at.
         let shown: String = text
             .chars()
@@ -45,11 +47,11 @@ impl Span {
             .collect();
         let before = text
             .char_indices()
-            .filter(|(at, _)| *at < self.start)
+            .filter(|(at, _)| *at < range.start)
             .count();
         let inside = text
             .char_indices()
-            .filter(|(at, _)| *at >= self.start && *at < self.end)
+            .filter(|(at, _)| range.contains(at))
             .count()
             .max(1);
         format!("  {shown}\n  {}{}", " ".repeat(before), "^".repeat(inside))
@@ -68,7 +70,7 @@ pub enum OptionPlace {
 }
 
 /// An option as it was written, for those who explain URIs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct WrittenOption {
     /// Decoded name, prefixes included.
     pub name: String,
@@ -82,10 +84,22 @@ pub struct WrittenOption {
     pub place: OptionPlace,
 }
 
+impl fmt::Debug for WrittenOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WrittenOption")
+            .field("name", &self.name)
+            .field("value", &Shown(&self.name, &self.value))
+            .field("name_span", &self.name_span)
+            .field("value_span", &self.value_span)
+            .field("place", &self.place)
+            .finish()
+    }
+}
+
 /// One address to connect to, with its options.
 ///
 /// Two addresses are equal when scheme, host (without case) and port are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct InnerUri {
     /// The scheme: which protocol, and whether over TLS.
     pub scheme: Scheme,
@@ -111,7 +125,7 @@ impl InnerUri {
         parse::inner(text, &[])
     }
 
-    /// The address as it was written.
+    /// The address as it was written, user information included: not for logs.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -125,6 +139,15 @@ impl InnerUri {
         } else {
             format!("{}://{}:{}", self.scheme, self.host, self.port)
         }
+    }
+}
+
+impl fmt::Debug for InnerUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InnerUri")
+            .field("text", &redact(&self.text))
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,7 +183,7 @@ pub enum CompositeKind {
 }
 
 /// A list of addresses and how to reconnect to one of them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct FailoverUri {
     /// How the list was written.
     pub kind: CompositeKind,
@@ -174,6 +197,19 @@ pub struct FailoverUri {
     pub priority: Vec<InnerUri>,
     /// The options of `nested.` (or `discovered.`) that go to every address, prefix taken off.
     pub nested: Vec<(String, String)>,
+}
+
+impl fmt::Debug for FailoverUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailoverUri")
+            .field("kind", &self.kind)
+            .field("addresses", &self.addresses)
+            .field("options", &self.options)
+            .field("agent", &self.agent)
+            .field("priority", &self.priority)
+            .field("nested", &ShownPairs(&self.nested))
+            .finish()
+    }
 }
 
 impl FailoverUri {
@@ -202,7 +238,9 @@ impl FailoverUri {
 /// assert_eq!(uri.jms.prefetch.queue, 10);
 /// # Ok::<(), failover::UriError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+///
+/// `Display` and `Debug` hide passwords; [`ClientUri::as_str`] does not.
+#[derive(Clone, PartialEq)]
 pub struct ClientUri {
     /// The `jms.` options.
     pub jms: JmsOptions,
@@ -213,6 +251,16 @@ pub struct ClientUri {
     /// Whether the list of a composite stands in parentheses.
     pub is_parenthesised: bool,
     text: String,
+}
+
+impl fmt::Debug for ClientUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientUri")
+            .field("text", &redact(&self.text))
+            .field("jms", &self.jms)
+            .field("failover", &self.failover)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClientUri {
@@ -237,7 +285,7 @@ impl ClientUri {
         parse::client(text)
     }
 
-    /// The text that was parsed.
+    /// The text that was parsed, passwords included: not for logs.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -260,7 +308,7 @@ impl Default for ClientUri {
 
 impl fmt::Display for ClientUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&redact(&self.text))
     }
 }
 

@@ -56,7 +56,7 @@ pub struct ConnectionBuilder {
 impl fmt::Debug for ConnectionBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionBuilder")
-            .field("uri", &self.uri.as_str())
+            .field("uri", &format_args!("{}", self.uri))
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{OptionValue, SetOutcome, option_table};
+use crate::redact::ShownPairs;
 
 option_table! {
     /// How many messages a broker may dispatch ahead, `jms.prefetchPolicy.`.
@@ -190,7 +191,7 @@ const BLOB_NAMES: &[&str] = &[
 ];
 
 /// Every `jms.` option of a URI.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct JmsOptions {
     /// The plain options.
@@ -201,6 +202,17 @@ pub struct JmsOptions {
     pub redelivery: RedeliveryPolicy,
     /// `blobTransferPolicy.` as given: this client transfers no blobs.
     pub blob_transfer: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for JmsOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JmsOptions")
+            .field("connection", &self.connection)
+            .field("prefetch", &self.prefetch)
+            .field("redelivery", &self.redelivery)
+            .field("blob_transfer", &ShownPairs(&self.blob_transfer))
+            .finish()
+    }
 }
 
 impl std::ops::Deref for JmsOptions {

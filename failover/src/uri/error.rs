@@ -3,21 +3,29 @@
 use std::fmt;
 
 use super::Span;
+use crate::redact;
 
 /// A mistake in a URI, with its place.
 ///
 /// `Display` writes the sentence, then the URI with carets below the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UriError {
-    text: String,
+    /// The URI without its secrets, and the place in it: errors end up in logs.
+    shown: String,
+    shown_span: Span,
     span: Span,
     kind: Box<UriErrorKind>,
 }
 
 impl UriError {
-    pub(super) fn new(text: &str, span: Span, kind: UriErrorKind) -> Self {
+    pub(super) fn new(text: &str, span: Span, mut kind: UriErrorKind) -> Self {
+        if redact::is_secret_at(text, span.start..span.end) {
+            kind.hide();
+        }
+        let (shown, range) = redact::redact_around(text, span.start..span.end);
         Self {
-            text: text.to_owned(),
+            shown,
+            shown_span: Span::new(range.start, range.end),
             span,
             kind: Box::new(kind),
         }
@@ -38,7 +46,12 @@ impl UriError {
 
 impl fmt::Display for UriError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n{}", self.kind, self.span.underline(&self.text))
+        write!(
+            f,
+            "{}\n{}",
+            self.kind,
+            self.shown_span.underline(&self.shown)
+        )
     }
 }
 
@@ -194,6 +207,42 @@ pub enum UriErrorKind {
     /// A fragment, which no transport takes.
     #[error("`#` has no meaning here; write `%23` for the character itself")]
     Fragment,
+}
+
+impl UriErrorKind {
+    /// Takes out what was quoted of a place that holds a secret.
+    fn hide(&mut self) {
+        match self {
+            Self::UnknownScheme { name, .. }
+            | Self::UnsupportedScheme { name, .. }
+            | Self::CompositeNotAllowed { name }
+            | Self::NoSlashes { scheme: name }
+            | Self::BadHost { host: name }
+            | Self::BadIpv6 { host: name }
+            | Self::BadPort { port: name }
+            | Self::NoValue { name }
+            | Self::UnknownOption { name, .. }
+            | Self::BadValue { value: name, .. }
+            | Self::JmsInside { name }
+            | Self::UnknownWireFormat { name } => redact::hide(name),
+            Self::Empty
+            | Self::NoScheme
+            | Self::UnopenedParenthesis
+            | Self::UnclosedParenthesis
+            | Self::AfterParenthesis
+            | Self::NoAddress
+            | Self::EmptyAddress
+            | Self::NestedTooDeep { .. }
+            | Self::NoHost
+            | Self::NoPort
+            | Self::SecondQuestionMark
+            | Self::EscapedAmpersand
+            | Self::BadEscape
+            | Self::EscapeNotUtf8
+            | Self::UpdateUrlNotLocal
+            | Self::Fragment => {}
+        }
+    }
 }
 
 fn suggestion(nearest: Option<&String>) -> String {

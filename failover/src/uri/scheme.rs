@@ -45,7 +45,7 @@ impl Scheme {
         self.is_tls
     }
 
-    pub(super) fn find(name: &str) -> Option<Self> {
+    pub(crate) fn find(name: &str) -> Option<Self> {
         SCHEMES.iter().copied().find(|scheme| scheme.name == name)
     }
 }
