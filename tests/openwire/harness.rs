@@ -48,29 +48,30 @@ fn open_store(directory: &Path, epoch: u64) -> (Arc<Store>, Arc<Gate>) {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(directory).expect("a directory"));
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let gate = Gate::new(Arc::clone(&clock));
-    gate.renewed(clock.now(), Duration::from_secs(3600));
     let mut follower = Follower::open(Arc::clone(&disk)).expect("a journal");
     while !follower.poll().expect("a readable journal").is_at_end {}
     let point = follower.finish(Epoch(epoch)).expect("a whole journal");
     let options = JournalOptions {
-        segment_bytes: 4 << 20,
-        checkpoint_bytes: 16 << 20,
+        segment_bytes: 64 << 20,
+        checkpoint_bytes: 64 << 20,
         preallocate: false,
     };
     let callbacks = Callbacks {
         on_failed: Box::new(|_| ()),
     };
-    let gate_of_journal = Arc::clone(&gate);
+    let guard = Arc::clone(&gate);
     let store = Journal::begin(
         disk,
-        clock,
-        gate_of_journal,
+        Arc::clone(&clock),
+        guard,
         Epoch(epoch),
         point,
         options,
         callbacks,
     )
     .expect("a usable directory");
+    // Only a renewal that starts when the first segment is locked proves that the lock is held.
+    gate.renewed(clock.now(), Duration::from_secs(3600));
     (store, gate)
 }
 
