@@ -86,6 +86,7 @@ impl Journal {
                 sealed.end_offset,
                 sealed.lsn,
                 options.segment_bytes,
+                options.preallocate,
             ),
             watermark: Watermark::at(sealed.lsn),
             disk,
@@ -144,18 +145,24 @@ fn check_options(options: &JournalOptions) -> Result<(), BeginError> {
 }
 
 fn make_directories(disk: &dyn Disk) -> Result<(), BeginError> {
-    for directory in [JOURNAL_DIRECTORY, CHECKPOINT_DIRECTORY] {
-        let made = disk.create_directory(Path::new(directory));
-        made.map_err(|source| BeginError::Segment {
-            path: directory.to_owned(),
-            source,
-        })?;
+    let failed = |source| BeginError::Segment {
+        path: ".".to_owned(),
+        source,
+    };
+    // Mostly they are there, and a takeover has no time for a sync that changes nothing.
+    let names = disk.list(Path::new(".")).map_err(failed)?;
+    let is_there = |directory: &&str| names.iter().any(|name| name == directory);
+    if [JOURNAL_DIRECTORY, CHECKPOINT_DIRECTORY]
+        .iter()
+        .all(is_there)
+    {
+        return Ok(());
     }
-    disk.sync_directory(Path::new("."))
-        .map_err(|source| BeginError::Segment {
-            path: ".".to_owned(),
-            source,
-        })
+    for directory in [JOURNAL_DIRECTORY, CHECKPOINT_DIRECTORY] {
+        disk.create_directory(Path::new(directory))
+            .map_err(failed)?;
+    }
+    disk.sync_directory(Path::new(".")).map_err(failed)
 }
 
 /// Writes the same bytes once more and syncs: they may have been visible and not durable.

@@ -1,11 +1,14 @@
 //! Where reading begins: the newest checkpoint that counts, or the journal's first record.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::chain::{ChainError, Look, SegmentName, chain_from, list_segments, survey};
+use crate::chain::{
+    ChainError, CheckpointName, Look, SegmentName, chain_from, list_segments, survey,
+};
 use crate::checkpoint::{CheckpointRead, Loaded, read_checkpoint};
 use crate::disk::Disk;
 use crate::error::FollowError;
@@ -26,9 +29,36 @@ pub(crate) fn find_beginning(
     disk: &dyn Disk,
     known: &mut BTreeMap<SegmentName, Tenure>,
 ) -> Result<Beginning, FollowError> {
-    let survey = survey(disk).map_err(|error| FollowError::io(std::path::Path::new("."), error))?;
+    let look = || survey(disk).map_err(|error| FollowError::io(Path::new("."), error));
+    let mut seen = look()?;
+    loop {
+        match begin_from(disk, &seen.checkpoints, known) {
+            // The active may have published a newer one and removed what was seen.
+            Err(FollowError::NoStart {
+                first_epoch,
+                reason,
+            }) => {
+                let now = look()?;
+                if now.checkpoints == seen.checkpoints {
+                    return Err(FollowError::NoStart {
+                        first_epoch,
+                        reason,
+                    });
+                }
+                seen = now;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn begin_from(
+    disk: &dyn Disk,
+    checkpoints: &[CheckpointName],
+    known: &mut BTreeMap<SegmentName, Tenure>,
+) -> Result<Beginning, FollowError> {
     let mut refused = Vec::new();
-    for name in &survey.checkpoints {
+    for name in checkpoints {
         match read_checkpoint(disk, *name) {
             // It was removed since the listing: there are newer ones.
             CheckpointRead::NeverWritten => {}

@@ -35,7 +35,7 @@ pub(super) enum Input {
         ended: Duration,
         view: Box<ClaimsView>,
     },
-    /// The claim is durable since `at`.
+    /// The claim is there since `at`; durable, unless all locks are held.
     Claimed { epoch: Epoch, at: Duration },
     /// It could not be made.
     NotClaimed { epoch: Epoch },
@@ -188,7 +188,10 @@ impl Control {
         }
         match self.seeker.step(self.shared.clock.now()) {
             Step::Watch(_) => {}
-            Step::Claim(epoch) => self.shared.renew.push(RenewCommand::Claim(epoch)),
+            Step::Claim(epoch) => self.shared.renew.push(RenewCommand::Claim {
+                epoch,
+                is_locked: self.seeker.is_locked(),
+            }),
             Step::TakeOver { epoch, cause } => {
                 self.phase = Phase::Beginning;
                 info!(%epoch, ?cause, "Takes over.");
@@ -216,7 +219,7 @@ impl Control {
             } if is_seeking && let_go == self.let_go => {
                 self.seeker.locked(highest, is_new);
             }
-            Input::Claimed { epoch, at } if is_seeking => {
+            Input::Claimed { epoch, at } if is_seeking && self.seeker.own() == Some(epoch) => {
                 self.shared.lock.push(LockCommand::Own(epoch));
                 self.seeker.claimed(at);
             }

@@ -16,7 +16,11 @@ use crate::tenure::lease::LeasePhase;
 
 pub(super) enum RenewCommand {
     /// Create this epoch's claim.
-    Claim(Epoch),
+    Claim {
+        epoch: Epoch,
+        /// All locks are held: nothing is timed by the claim, so nobody has to wait for its sync.
+        is_locked: bool,
+    },
     /// The tenure has begun: renew at once, from here on opening the gate.
     Serve,
     /// The gate is shut for good and the journal is closed: mark the lease as released, let it go.
@@ -58,7 +62,7 @@ pub(super) fn spawn(shared: &Arc<Shared>) {
 impl RenewThread<'_> {
     fn obey(&mut self, command: RenewCommand) {
         match command {
-            RenewCommand::Claim(epoch) => self.make_claim(epoch),
+            RenewCommand::Claim { epoch, is_locked } => self.make_claim(epoch, is_locked),
             RenewCommand::Serve => self.due = Duration::ZERO,
             RenewCommand::LetGo => self.claim = None,
             RenewCommand::Release => {
@@ -72,7 +76,7 @@ impl RenewThread<'_> {
         }
     }
 
-    fn make_claim(&mut self, epoch: Epoch) {
+    fn make_claim(&mut self, epoch: Epoch, is_locked: bool) {
         let shared = self.shared;
         let made = Claim::create(
             &*shared.disk,
@@ -80,13 +84,28 @@ impl RenewThread<'_> {
             &shared.holder,
             shared.options.lease_duration,
         );
-        let at = shared.clock.now();
+        let tell_claimed = || {
+            let at = shared.clock.now();
+            shared.control.push(Input::Claimed { epoch, at });
+        };
+        let made = made.and_then(|made| {
+            if let Claiming::Claimed(claim) = &made {
+                if is_locked {
+                    tell_claimed();
+                }
+                claim.make_durable(&*shared.disk)?;
+            }
+            Ok(made)
+        });
         let input = match made {
             Ok(Claiming::Claimed(claim)) => {
                 info!(%epoch, "Claimed an epoch.");
                 self.claim = Some(claim);
-                self.due = at + shared.options.renewal_interval;
-                Input::Claimed { epoch, at }
+                self.due = shared.clock.now() + shared.options.renewal_interval;
+                if !is_locked {
+                    tell_claimed();
+                }
+                return;
             }
             Ok(Claiming::Taken) => {
                 info!(%epoch, "Somebody else has that epoch.");
@@ -94,7 +113,11 @@ impl RenewThread<'_> {
             }
             Err(error) => {
                 warn!(%epoch, %error, "Cannot claim the epoch; trying again.");
-                Input::NotClaimed { epoch }
+                // It may have been told of already.
+                Input::ClaimLost {
+                    epoch,
+                    reason: FenceReason::Storage(format!("cannot claim the epoch: {error}")),
+                }
             }
         };
         shared.control.push(input);

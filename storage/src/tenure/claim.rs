@@ -41,14 +41,17 @@ pub(crate) enum Standing {
 
 impl Claim {
     /// Creates, locks and fills the claim file of `epoch` if nothing in the directory has that epoch
-    /// or a higher one. It is durable when this returns.
+    /// or a higher one. Everybody sees it when this returns; durable is something else.
     pub(crate) fn create(
         disk: &dyn Disk,
         epoch: Epoch,
         holder: &Holder,
         lease_duration: Duration,
     ) -> io::Result<Claiming> {
-        disk.create_directory(Path::new(CLAIM_DIRECTORY))?;
+        if is_missing(disk)? {
+            disk.create_directory(Path::new(CLAIM_DIRECTORY))?;
+            disk.sync_directory(Path::new("."))?;
+        }
         if survey(disk)?.highest_epoch() >= epoch {
             return Ok(Claiming::Taken);
         }
@@ -73,16 +76,18 @@ impl Claim {
             holder: holder.clone(),
         };
         let claim = Claim { file, lease };
-        let written = claim.write().and_then(|()| {
-            disk.sync_directory(Path::new("."))?;
-            disk.sync_directory(Path::new(CLAIM_DIRECTORY))
-        });
-        if let Err(error) = written {
+        if let Err(error) = claim.write() {
             // Nobody acted on it. A full disk must not fill up with empty claims.
             let _ = disk.remove(&path);
             return Err(error);
         }
         Ok(Claiming::Claimed(claim))
+    }
+
+    /// Makes the claim survive a power failure.
+    pub(crate) fn make_durable(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.file.sync()?;
+        disk.sync_directory(Path::new(CLAIM_DIRECTORY))
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -93,12 +98,12 @@ impl Claim {
     pub(crate) fn write_lease(&mut self, phase: LeasePhase) -> io::Result<()> {
         self.lease.counter += 1;
         self.lease.phase = phase;
-        self.write()
+        self.write()?;
+        self.file.sync()
     }
 
     fn write(&self) -> io::Result<()> {
-        self.file.write_all_at(&self.lease.encode(), 0)?;
-        self.file.sync()
+        self.file.write_all_at(&self.lease.encode(), 0)
     }
 
     /// Whether it is the newest, by a fresh listing.
@@ -123,6 +128,13 @@ impl Claim {
             }
         }
         Ok(())
+    }
+}
+
+fn is_missing(disk: &dyn Disk) -> io::Result<bool> {
+    match disk.list(Path::new(CLAIM_DIRECTORY)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        other => other.map(|_| false),
     }
 }
 

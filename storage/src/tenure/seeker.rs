@@ -160,6 +160,11 @@ impl Seeker {
         self.locked = None;
     }
 
+    /// True while all the locks are held.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.locked.is_some()
+    }
+
     /// The epoch that is being claimed or was claimed.
     pub(crate) fn own(&self) -> Option<Epoch> {
         match self.state {

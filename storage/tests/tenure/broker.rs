@@ -132,17 +132,16 @@ fn serve(
             match note {
                 Note::Release => member.release(),
                 Note::Happened(Event::Standby) => world.count("standby"),
-                Note::Happened(Event::TakingOver { cause, epoch }) => {
+                Note::Happened(Event::TakingOver { cause, .. }) => {
                     world.count(match cause {
                         Cause::FirstStart => "takeover: first start",
                         Cause::Lock => "takeover: lock",
                         Cause::Lease => "takeover: lease",
                     });
-                    world.must(world.with(|ledger| ledger.took_over(epoch)));
                 }
                 Note::Happened(Event::Active(store)) => {
                     world.count("active");
-                    world.with(|ledger| ledger.activated(process, Arc::clone(&store)));
+                    world.must(world.with(|ledger| ledger.activated(process, Arc::clone(&store))));
                     let is_over = Arc::new(AtomicBool::new(false));
                     server = Some(Arc::clone(&is_over));
                     let (world, clock) = (world.clone(), Arc::clone(clock));

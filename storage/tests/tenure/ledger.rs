@@ -52,8 +52,8 @@ pub(crate) struct Ledger {
     consumed: BTreeSet<MessageId>,
     pub(crate) transactions: BTreeMap<u32, Transaction>,
     actives: Vec<Active>,
-    /// Epochs that somebody took over with.
-    taken: BTreeSet<Epoch>,
+    /// Epochs that somebody served in.
+    served: BTreeSet<Epoch>,
     /// The server's lease is shorter than ours.
     may_overlap: bool,
     last_epoch: Epoch,
@@ -120,16 +120,18 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn took_over(&mut self, epoch: Epoch) -> Result<(), String> {
-        if self.taken.insert(epoch) {
+    pub(crate) fn activated(
+        &mut self,
+        process: ProcessId,
+        store: Arc<Store>,
+    ) -> Result<(), String> {
+        let epoch = store.epoch();
+        self.actives.push(Active { process, store });
+        if self.served.insert(epoch) {
             Ok(())
         } else {
-            Err(format!("epoch {epoch} was taken over twice"))
+            Err(format!("epoch {epoch} serves twice"))
         }
-    }
-
-    pub(crate) fn activated(&mut self, process: ProcessId, store: Arc<Store>) {
-        self.actives.push(Active { process, store });
     }
 
     pub(crate) fn deactivated(&mut self, process: ProcessId) {
