@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,6 +27,7 @@ fn messages_survive_a_takeover_on_a_real_directory() {
     let disk = RealDisk::open(directory.path()).unwrap();
     let options = JournalOptions {
         segment_bytes: 1 << 20,
+        preallocate: true,
         ..OPTIONS
     };
     let first = begin(&disk, 1, options);
@@ -156,6 +158,51 @@ fn released_callbacks_come_in_order_and_reach_the_end() {
     let seen = seen.lock().unwrap();
     assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
     assert_eq!(seen.last(), Some(&tenure.store.appended()));
+}
+
+#[test]
+fn the_first_segment_is_left_for_the_first_one_that_is_filled_with_zeros() {
+    let disk = MemoryDisk::default();
+    let options = JournalOptions {
+        segment_bytes: 64 << 10,
+        preallocate: true,
+        ..OPTIONS
+    };
+    for epoch in 1..=3 {
+        let tenure = begin(&disk, epoch, options);
+        let queue = tenure.backlog("queue");
+        let of_epoch = format!("-{epoch:010}.seg");
+        let is_of_epoch = |path: &PathBuf| path.display().to_string().ends_with(&of_epoch);
+        let first = disk.paths("journal").into_iter().find(is_of_epoch).unwrap();
+        wait_for("the next segment", || {
+            tenure.send(&queue, b"x");
+            tenure.settle();
+            let (_, last) = *entries(&queue).last().unwrap();
+            let number = format!("{:010}-", last.location.segment.0);
+            !first
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with(&number)
+        });
+        let used = disk
+            .bytes(&first)
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .unwrap();
+        assert!(
+            used < 32 << 10,
+            "{used} bytes of the first segment are used"
+        );
+        for _ in 0..2000 {
+            tenure.send(&queue, &[1; 100]);
+        }
+        tenure.settle();
+        let expected = view(&tenure.store.backlogs());
+        assert_eq!(view(&recover(&disk.copy()).unwrap().backlogs()), expected);
+        tenure.store.shut_down();
+    }
 }
 
 #[test]

@@ -47,6 +47,9 @@ pub(crate) enum Take {
 pub(crate) struct Pending {
     epoch: Epoch,
     segment_bytes: u64,
+    /// The tenure's first segment if it is to be left for the first prepared one: it had no time
+    /// to be filled with zeros, and writing into a hole is slow.
+    makeshift: Option<SegmentNumber>,
     appended: AtomicU64,
     unwritten: AtomicUsize,
     inner: Mutex<Inner>,
@@ -83,10 +86,12 @@ impl Pending {
         offset: u64,
         seal_lsn: Lsn,
         segment_bytes: u32,
+        is_preallocated: bool,
     ) -> Pending {
         Pending {
             epoch,
             segment_bytes: u64::from(segment_bytes),
+            makeshift: is_preallocated.then_some(segment),
             appended: AtomicU64::new(seal_lsn.0),
             unwritten: AtomicUsize::new(0),
             inner: Mutex::new(Inner {
@@ -128,7 +133,9 @@ impl Pending {
         if inner.has_ended {
             return Err(AppendError::Fenced { epoch: self.epoch });
         }
-        let must_roll = !self.fits(inner, bytes);
+        let is_makeshift = self.makeshift == Some(inner.segment);
+        let must_roll =
+            !self.fits(inner, bytes) || is_makeshift && inner.segment < inner.prepared_through;
         if self.is_refused(inner, bytes, must_roll, class) {
             return Err(AppendError::Full {
                 free_bytes: inner.free_bytes,

@@ -359,7 +359,7 @@ impl Drop for MemoryFile {
 pub(crate) const OPTIONS: JournalOptions = JournalOptions {
     segment_bytes: 4096,
     checkpoint_bytes: u64::MAX,
-    preallocate: true,
+    preallocate: false,
 };
 
 /// A tenure on a disk.
