@@ -9,7 +9,7 @@ use storage::Lsn;
 use tokio::sync::{Notify, watch};
 
 use super::queue::Queue;
-use super::topic::Topic;
+use super::topic::{Topic, TopicConsumer, offer};
 use super::{Broker, Message};
 
 /// What waits for the journal to release more.
@@ -23,7 +23,8 @@ pub(crate) struct Dispatcher {
 /// What is to be done.
 pub(super) enum Visit {
     Queue(Arc<Queue>),
-    Publish(Arc<Topic>, Arc<Message>),
+    /// To those who consumed from the topic when it was published.
+    Publish(Arc<[Arc<TopicConsumer>]>, Arc<Message>),
     /// A message of a committed transaction that is kept nowhere else.
     Enqueue(Arc<Queue>, Arc<Message>),
 }
@@ -40,6 +41,14 @@ impl Dispatcher {
     /// Visits the queue when `lsn` is released.
     pub(super) fn visit_at(&self, lsn: Lsn, queue: &Arc<Queue>) {
         self.at(lsn, Visit::Queue(Arc::clone(queue)));
+    }
+
+    /// Hands a message to a topic's present consumers when `lsn` is released.
+    pub(super) fn publish_at(&self, lsn: Lsn, topic: &Topic, message: &Arc<Message>) {
+        let consumers = topic.consumers();
+        if !consumers.is_empty() {
+            self.at(lsn, Visit::Publish(consumers, Arc::clone(message)));
+        }
     }
 
     /// Does something when `lsn` is released.
@@ -67,7 +76,7 @@ pub(super) async fn run(broker: Arc<Broker>) {
         while let Some(visit) = broker.dispatcher().next(now) {
             match visit {
                 Visit::Queue(queue) => queue.visit(&broker),
-                Visit::Publish(topic, message) => topic.offer(&message),
+                Visit::Publish(consumers, message) => offer(&consumers, &message),
                 Visit::Enqueue(queue, message) => queue.enqueue_memory(&broker, message),
             }
         }

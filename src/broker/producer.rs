@@ -11,9 +11,8 @@ use parking_lot::Mutex;
 use storage::store::{Enqueued, NewMessage, ProducerSequence};
 
 use super::destination::Target;
-use super::dispatcher::Visit;
 use super::queue::Queue;
-use super::topic::Topic;
+use super::topic::{Topic, offer};
 use super::{Broker, Message, Receipt, Refusal, wall_ms};
 
 /// Producers that were closed cleanly and are to be forgotten by the journal.
@@ -85,7 +84,7 @@ impl Broker {
                         queue.enqueue_memory(self, Arc::clone(message));
                     }
                 }
-                topic.offer(message);
+                offer(&topic.consumers(), message);
             }
         }
     }
@@ -118,8 +117,7 @@ impl Broker {
                     queue.arrived(self, lsn, position, location, message);
                 }
                 topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
-                let visit = Visit::Publish(Arc::clone(topic), Arc::clone(message));
-                self.dispatcher().at(lsn, visit);
+                self.dispatcher().publish_at(lsn, topic, message);
                 Ok(Receipt::At(lsn))
             }
         }

@@ -39,7 +39,7 @@ pub struct DestinationStatus {
     pub producers: usize,
     /// Messages that came in this tenure.
     pub enqueued: u64,
-    /// Messages that were consumed, expired or given up in this tenure.
+    /// Messages that were consumed, expired or given up in this tenure; of a topic always 0.
     pub dequeued: u64,
 }
 

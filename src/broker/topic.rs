@@ -114,13 +114,12 @@ impl Topic {
         let members = self.members.lock();
         members.consumers.len() + members.durable.len()
     }
+}
 
-    /// Hands a message to all consumers that are there.
-    pub(super) fn offer(&self, message: &Arc<Message>) {
-        for consumer in self.consumers().iter() {
-            consumer.offer(message);
-        }
-        self.counters.dequeued.fetch_add(1, Ordering::Relaxed);
+/// Hands a message to consumers of a topic.
+pub(super) fn offer(consumers: &[Arc<TopicConsumer>], message: &Arc<Message>) {
+    for consumer in consumers {
+        consumer.offer(message);
     }
 }
 

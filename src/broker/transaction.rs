@@ -16,6 +16,7 @@ use super::consumer::{Acknowledgement, TransactionNumber};
 use super::destination::Target;
 use super::dispatcher::Visit;
 use super::queue::Queue;
+use super::topic::offer;
 use super::{Broker, Message, Receipt, Refusal};
 
 /// An open transaction.
@@ -228,7 +229,7 @@ fn publish_at(broker: &Arc<Broker>, lsn: Lsn, target: &Target, message: Arc<Mess
                 }
             }
             topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
-            dispatcher.at(lsn, Visit::Publish(Arc::clone(topic), message));
+            dispatcher.publish_at(lsn, topic, &message);
         }
     }
 }
@@ -238,7 +239,7 @@ fn publish_now(broker: &Arc<Broker>, target: &Target, message: &Arc<Message>) {
         // Its durable subscriptions have nothing of it, or the journal would know.
         Target::Topic(topic) if message.is_journaled() => {
             topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
-            topic.offer(message);
+            offer(&topic.consumers(), message);
         }
         Target::Queue(_) | Target::Topic(_) => broker.publish_memory(target, message),
     }

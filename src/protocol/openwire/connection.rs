@@ -502,15 +502,13 @@ impl ConnectionTask {
         if message.response_required {
             return self.answer(message.command_id, true, result.map(Outcome::from));
         }
-        match result {
-            Ok(receipt) => {
-                if let Some((producer, size)) = self.session.window_share(message) {
-                    self.answer_at(receipt, Answer::Window(producer, size));
-                }
-                Ok(())
-            }
-            Err(failure) => self.answer(message.command_id, false, Err(failure)),
+        // What was refused takes nothing of the producer's window either.
+        let receipt = result.as_ref().map_or(Receipt::Done, |receipt| *receipt);
+        self.answer(message.command_id, false, result.map(|_| Outcome::Silent))?;
+        if let Some((producer, size)) = self.session.window_share(message) {
+            self.answer_at(receipt, Answer::Window(producer, size));
         }
+        Ok(())
     }
 
     fn remove(&mut self, info: &openwire::RemoveInfo) -> Result<Outcome, Failure> {
