@@ -20,7 +20,7 @@ pub struct OpenWire {
 impl OpenWire {
     pub(super) fn new() -> OpenWire {
         OpenWire {
-            max_frame_size: Setting::default_of(Size::mib(32)),
+            max_frame_size: Setting::default_of(Size::mib(100)),
             max_inactivity: Setting::default_of(Time::ms(10_000)),
             max_inactivity_initial_delay: Setting::default_of(Time::ms(10_000)),
             max_connections: Setting::default_of(10_000),

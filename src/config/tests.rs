@@ -108,12 +108,6 @@ fn a_rule_over_two_keys_names_both_places() {
 the configuration has a fault:
   baton.toml:2: `tenure.renewal = \"1s\"`: must be less than half of `tenure.lease` (\"2s\", baton.toml:3), so that one slow renewal does not end the tenure"
     );
-    assert_eq!(
-        complaint("[openwire]\nmax_frame_size = \"100mb\"\n"),
-        "\
-the configuration has a fault:
-  baton.toml:2: `openwire.max_frame_size = \"100mb\"`: a message must fit in a journal segment: lower it, or raise `journal.segment_size` (64mb, default) above it by 4kb or more"
-    );
 }
 
 #[test]

@@ -116,7 +116,8 @@ fn bounds(config: &Config, faults: &mut Faults) {
         "openwire.max_frame_size",
         &openwire.max_frame_size,
         Size::kib(64),
-        Size::mib(2047),
+        // A journal record has 256 MiB at most: the message with a header of less than a page.
+        Size::mib(255),
     );
     let day = Time::ms(86_400_000);
     if openwire.max_inactivity.value != Time::ms(0) {
@@ -142,18 +143,6 @@ fn bounds(config: &Config, faults: &mut Faults) {
             &connections.origin,
             "0".to_owned(),
             advice,
-        );
-    }
-    // A record is the message with a header of less than a page.
-    if openwire.max_frame_size.value.0 + 4096 > journal.segment_size.value.0 {
-        faults.add(
-            "openwire.max_frame_size",
-            &openwire.max_frame_size.origin,
-            format!("\"{}\"", openwire.max_frame_size.value),
-            format!(
-                "a message must fit in a journal segment: lower it, or raise `journal.segment_size` ({}, {}) above it by 4kb or more",
-                journal.segment_size.value, journal.segment_size.origin
-            ),
         );
     }
 }

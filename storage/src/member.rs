@@ -51,7 +51,7 @@ pub struct MemberOptions {
     pub clock_drift_permille: u32,
     /// Which takeovers are allowed.
     pub takeover: Takeover,
-    /// Bytes of a journal segment; also bounds a record.
+    /// Bytes of a journal segment; a larger record gets one of its own.
     pub segment_bytes: u32,
     /// Journal bytes between two checkpoints.
     pub checkpoint_bytes: u64,
@@ -144,7 +144,7 @@ pub enum StartError {
 pub struct Sabotage {
     /// Acknowledgements do not depend on the lease.
     pub no_gate: bool,
-    /// The seal does not say where the old epoch ends.
+    /// Readers go on behind the end that a seal gives the old epoch.
     pub no_seal: bool,
     /// The new tenure goes on in the old epoch.
     pub old_epoch: bool,

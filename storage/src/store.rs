@@ -46,12 +46,12 @@ pub enum AppendError {
     },
     /// The record can never fit.
     #[error(
-        "a record of {bytes} bytes exceeds the limit of {limit_bytes}: send smaller messages or raise `segment_size`"
+        "a record of {bytes} bytes exceeds the limit of {limit_bytes}: send smaller messages"
     )]
     TooLarge {
         /// The record's size.
         bytes: u64,
-        /// The limit, from the segment size.
+        /// The limit.
         limit_bytes: u64,
     },
 }
