@@ -21,7 +21,7 @@ use crate::disk::{Disk, Open};
 use crate::error::{BeginError, Failure};
 use crate::position::{Epoch, Lsn};
 use crate::record::{Frame, Record, Seal};
-use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES};
+use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES, encode_header};
 use crate::state::Place;
 use crate::store::Store;
 use crate::tail::{LastBatch, TakeoverPoint};
@@ -170,6 +170,10 @@ fn make_durable(disk: &dyn Disk, last: &LastBatch) -> Result<(), BeginError> {
     let path = last.segment.path();
     let write = || {
         let file = disk.open(&path, Open::Write)?;
+        if last.offset == SEGMENT_HEADER_BYTES as u64 {
+            // The header was perhaps written together with the first batch.
+            file.write_all_at(&encode_header(last.segment), 0)?;
+        }
         file.write_all_at(&last.bytes, last.offset)?;
         file.sync()?;
         disk.sync_directory(Path::new(JOURNAL_DIRECTORY))

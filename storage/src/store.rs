@@ -45,9 +45,7 @@ pub enum AppendError {
         free_bytes: u64,
     },
     /// The record can never fit.
-    #[error(
-        "a record of {bytes} bytes exceeds the limit of {limit_bytes}: send smaller messages"
-    )]
+    #[error("a record of {bytes} bytes exceeds the limit of {limit_bytes}: send smaller messages")]
     TooLarge {
         /// The record's size.
         bytes: u64,

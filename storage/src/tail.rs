@@ -108,6 +108,8 @@ pub struct Follower {
     furthest: Lsn,
     /// Looks in a row that found the same invalid bytes at the end.
     invalid_looks: u32,
+    /// Broken on purpose: see [`Follower::ignore_seals`].
+    ignores_seals: bool,
 }
 
 impl Follower {
@@ -127,7 +129,14 @@ impl Follower {
             restarts: 0,
             furthest: Lsn(0),
             invalid_looks: 0,
+            ignores_seals: false,
         })
+    }
+
+    /// Reads on behind the end of sealed epochs, so that a test can show that it would notice.
+    #[doc(hidden)]
+    pub fn ignore_seals(&mut self) {
+        self.ignores_seals = true;
     }
 
     /// The fold of what was applied. It is another one after a restart from a checkpoint.
@@ -201,6 +210,8 @@ impl Follower {
     /// # Errors
     /// [`FollowError`]
     pub fn finish(mut self, epoch: Epoch) -> Result<TakeoverPoint, FollowError> {
+        // A seal that was seen and never synced can be gone again.
+        self.known.clear();
         if !self.is_last_batch_there()? {
             self.restart("the last batch that was read is no longer there")?;
         }
@@ -242,6 +253,7 @@ impl Follower {
         *self = Follower {
             restarts,
             furthest,
+            ignores_seals: self.ignores_seals,
             ..Follower::open(Arc::clone(&self.disk))?
         };
         Ok(())
@@ -313,7 +325,8 @@ impl Follower {
     ) -> Result<u64, Stop> {
         let bound = chain
             .successor(cursor.segment.epoch)
-            .map(|successor| successor.seal);
+            .map(|successor| successor.seal)
+            .filter(|_| !self.ignores_seals);
         let mut tail = Tail::open(&*self.disk, &self.state, cursor, bound)?;
         let is_read = tail.read(budget, look);
         let (cursor, last_batch) = (tail.cursor, tail.last_batch.take());
@@ -342,15 +355,10 @@ impl Follower {
         let path = cursor.segment.path();
         let successor = chain.successor(cursor.segment.epoch);
         if let Some(successor) = successor
-            && successor.seal.sealed_lsn == cursor.lsn()
+            && (successor.seal.sealed_lsn == cursor.lsn()
+                || self.ignores_seals && successor.seal.sealed_lsn < cursor.lsn())
         {
-            self.cursor = Some(Cursor::at_start_of(
-                SegmentName {
-                    number: successor.segment,
-                    epoch: successor.epoch,
-                },
-                cursor.next_lsn,
-            ));
+            self.cursor = Some(start_of(successor));
             return Ok(true);
         }
         let next = SegmentName {

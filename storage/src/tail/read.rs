@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Cursor, LastBatch};
 use crate::batch::{BATCH_BYTES, BatchView, Found, find_batch};
-use crate::chain::{Look, damage, read_up_to, scan_for_batch};
+use crate::chain::{FirstBatch, Look, damage, first_batch, read_up_to, scan_for_batch};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{Damage, FollowError};
 use crate::position::{Location, Lsn};
@@ -77,8 +77,17 @@ impl<'a> Tail<'a> {
             is_invalid: false,
         };
         let header = tail.bytes_at(0, SEGMENT_HEADER_BYTES)?;
-        check_header(&header, cursor.segment).map_err(|error| damage(&tail.path, 0, error.0))?;
-        Ok(tail)
+        let Err(malformed) = check_header(&header, cursor.segment) else {
+            return Ok(tail);
+        };
+        // What was never synced is shown on its own host until it fails to reach the server.
+        match first_batch(disk, cursor.segment, Look::Quick)? {
+            None | Some(FirstBatch::None) => Err(Stop::Restart(format!(
+                "the beginning of `{}` is no longer there",
+                tail.path.display()
+            ))),
+            Some(_) => Err(damage(&tail.path, 0, malformed.0).into()),
+        }
     }
 
     fn bytes_at(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, FollowError> {

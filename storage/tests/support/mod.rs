@@ -537,9 +537,15 @@ pub(crate) fn recover(disk: &MemoryDisk) -> Result<Arc<State>, storage::error::F
     Ok(follower.finish(Epoch(u64::MAX))?.state)
 }
 
-/// Follows until all there is has been applied.
+/// Follows until all there is has been applied. A segment may go while it is being read.
 pub(crate) fn follow(follower: &mut Follower) {
-    while !follower.poll().expect("a readable journal").is_at_end {}
+    loop {
+        match follower.poll() {
+            Ok(progress) if progress.is_at_end => return,
+            Ok(_) => {}
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
 }
 
 /// The bodies of a backlog in dispatch order, read back.
