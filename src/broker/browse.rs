@@ -27,7 +27,7 @@ pub(super) struct Browser {
     has_pull: bool,
     /// Where in the backlog it is.
     cursor: Position,
-    /// Journaled messages that became visible later came after the browser.
+    /// Journaled messages that become visible later come after the browser.
     end: Lsn,
     has_seen_backlog: bool,
     /// Read and not yet sent.
@@ -88,12 +88,15 @@ impl Browser {
         });
     }
 
-    /// Sends what can be sent.
-    fn round(&mut self, stock: &Stock, released: Lsn, effects: &mut Effects) {
-        let mut has_sent = false;
+    /// Sends what can be sent. Answers what must be released before it can go on.
+    fn round(&mut self, stock: &Stock, released: Lsn, effects: &mut Effects) -> Option<Lsn> {
+        let (mut has_sent, mut wait) = (false, None);
         while self.has_room() && !self.is_reading {
             if self.ready.is_empty() && !self.has_seen_backlog {
-                self.look(stock, released, effects);
+                wait = self.look(stock, released, effects);
+                if wait.is_some() && self.ready.is_empty() {
+                    break;
+                }
                 continue;
             }
             if self.ready.is_empty() {
@@ -110,28 +113,33 @@ impl Browser {
         if has_sent {
             effects.wake(&self.address.outbox);
         }
+        wait
     }
 
     /// Looks at the next part of the backlog: takes what is in memory up to the first body that
-    /// is not, or has a run of those read.
-    fn look(&mut self, stock: &Stock, released: Lsn, effects: &mut Effects) {
+    /// is not, or has a run of those read. Answers what must be released before the next one can be
+    /// seen.
+    fn look(&mut self, stock: &Stock, released: Lsn, effects: &mut Effects) -> Option<Lsn> {
         let Some(backlog) = stock.backlog() else {
             self.has_seen_backlog = true;
-            return;
+            return None;
         };
         let mut unread: Vec<Location> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut wait) = (0, None);
         let (mut cursor, end) = (self.cursor, self.end);
         let ready = &mut self.ready;
         let mut is_at_end = true;
         backlog.scan(cursor, &mut |position, entry| {
             let length = entry.location.length as usize;
             let count = ready.len() + unread.len();
-            if count == RUN_MESSAGES || count > 0 && bytes + length > RUN_BYTES {
+            let is_enough = count == RUN_MESSAGES || count > 0 && bytes + length > RUN_BYTES;
+            let is_mine = entry.visible <= end;
+            wait = (is_mine && entry.visible > released).then_some(entry.visible);
+            if is_enough || wait.is_some() {
                 is_at_end = false;
                 return ControlFlow::Break(());
             }
-            if entry.visible <= end && entry.visible <= released {
+            if is_mine {
                 match stock.cached(entry.location) {
                     Some(message) if unread.is_empty() => ready.push_back(message),
                     _ => unread.push(entry.location),
@@ -147,14 +155,20 @@ impl Browser {
             self.is_reading = true;
             effects.browse.push((self.address.id.clone(), unread));
         }
+        wait
     }
 }
 
 impl State {
     /// Sends to browsers what can be sent.
     pub(super) fn browse_round(&mut self, released: Lsn, effects: &mut Effects) {
-        for browser in &mut self.browsers {
-            browser.round(&self.stock, released, effects);
+        let stock = &self.stock;
+        let browsers = self.browsers.iter_mut();
+        let wait = browsers
+            .filter_map(|browser| browser.round(stock, released, effects))
+            .min();
+        if let Some(lsn) = wait {
+            self.want_visit(lsn, effects);
         }
     }
 }
@@ -174,7 +188,7 @@ impl Queue {
             if state.browser(&address.id).is_some() {
                 return Ok(false);
             }
-            let browser = Browser::new(address, prefetch, &state.stock, broker.released());
+            let browser = Browser::new(address, prefetch, &state.stock, broker.store().appended());
             state.browsers.push(browser);
             Ok(true)
         })
