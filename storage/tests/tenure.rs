@@ -89,7 +89,7 @@ fn a_broker_without_acknowledgement_gate_is_caught() {
 }
 
 #[test]
-fn a_seal_that_seals_nothing_is_caught() {
+fn readers_that_ignore_the_seal_are_caught() {
     caught(Sabotage {
         no_seal: true,
         ..Sabotage::default()

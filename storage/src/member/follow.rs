@@ -9,9 +9,9 @@ use super::control::Input;
 use super::shared::{self, Shared};
 use crate::error::{BeginError, Failure, FollowError};
 use crate::journal::{Callbacks, Journal, JournalOptions};
-use crate::position::{Epoch, Lsn};
+use crate::position::Epoch;
 use crate::store::Store;
-use crate::tail::{Follower, Progress, TakeoverPoint};
+use crate::tail::{Follower, Progress};
 
 pub(super) enum FollowCommand {
     /// Read to the end and begin this epoch.
@@ -60,7 +60,12 @@ fn follow(shared: &Arc<Shared>) -> Option<(Follower, Epoch)> {
             return None;
         }
         let step = match follower.take() {
-            None => Follower::open(Arc::clone(&shared.disk)).map(|opened| (opened, false)),
+            None => Follower::open(Arc::clone(&shared.disk)).map(|mut opened| {
+                if shared.sabotage.no_seal {
+                    opened.ignore_seals();
+                }
+                (opened, false)
+            }),
             Some(opened) if take_over.is_some() => return Some((opened, take_over?)),
             Some(mut opened) => opened.poll().map(|progress| {
                 remember(shared, &opened, progress);
@@ -136,11 +141,12 @@ fn take_over(shared: &Arc<Shared>, follower: Follower, epoch: Epoch) -> Option<A
 
 fn begin(shared: &Arc<Shared>, follower: Follower, epoch: Epoch) -> Result<Arc<Store>, Input> {
     let finished = follower.finish(epoch);
-    let mut point = finished.map_err(|error| match error.is_transient() {
+    let point = finished.map_err(|error| match error.is_transient() {
         true => Input::NotBegun(error.to_string()),
         false => Input::Failed(error.to_string()),
     })?;
-    let epoch = sabotage(shared, &mut point, epoch);
+    let goes_on = shared.sabotage.old_epoch && point.previous_epoch > Epoch(0);
+    let epoch = if goes_on { point.previous_epoch } else { epoch };
     let options = &shared.options;
     let journal = JournalOptions {
         segment_bytes: options.segment_bytes,
@@ -168,16 +174,4 @@ fn begin(shared: &Arc<Shared>, follower: Follower, epoch: Epoch) -> Result<Arc<S
         callbacks,
     )
     .map_err(|error: BeginError| Input::NotBegun(error.to_string()))
-}
-
-/// Breaks the seal on purpose, if asked to.
-fn sabotage(shared: &Shared, point: &mut TakeoverPoint, epoch: Epoch) -> Epoch {
-    if shared.sabotage.no_seal {
-        point.sealed_lsn = Lsn(u64::MAX);
-        point.end_offset = u64::MAX;
-    }
-    if shared.sabotage.old_epoch && point.previous_epoch > Epoch(0) {
-        return point.previous_epoch;
-    }
-    epoch
 }

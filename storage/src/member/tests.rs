@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn options() -> MemberOptions {
     MemberOptions {
         name: "a".to_owned(),
-        lease_duration: Duration::from_millis(500),
-        renewal_interval: Duration::from_millis(100),
+        lease_duration: Duration::from_secs(2),
+        renewal_interval: Duration::from_millis(200),
         lock_poll_interval: Duration::from_millis(10),
         tail_poll_interval: Duration::from_millis(10),
         clock_drift_permille: 10,
@@ -159,7 +159,7 @@ fn with_lock_takeover_only_a_stale_lease_changes_nothing() {
     only_locks.takeover = Takeover::Lock;
     let (_second, second_events) = start(directory.path(), only_locks);
     assert!(matches!(next(&second_events), Event::Standby));
-    let wait = options().lease_duration * 4;
+    let wait = options().lease_duration * 3;
     assert!(second_events.recv_timeout(wait).is_err(), "it took over");
     drop(claim);
     let (cause, successor) = until_active(&second_events);
@@ -189,8 +189,8 @@ fn options_out_of_bounds_are_refused_with_name_and_value() {
             "`lease` is 1ms",
         ),
         (
-            |o| o.renewal_interval = Duration::from_millis(250),
-            "`renewal` is 250ms",
+            |o| o.renewal_interval = Duration::from_secs(1),
+            "`renewal` is 1s",
         ),
         (
             |o| o.lock_poll_interval = Duration::ZERO,

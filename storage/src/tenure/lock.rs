@@ -108,12 +108,14 @@ pub(crate) fn writable_paths(
     own: Option<Epoch>,
     read: Option<SegmentName>,
 ) -> Vec<PathBuf> {
-    let newest = survey.newest_segment().map(|name| name.epoch);
+    // What `own` has begun to write is nobody else's.
+    let others = survey.segments.iter().copied();
+    let others = others.filter(|segment| Some(segment.epoch) != own);
+    let newest = others.clone().map(|segment| segment.epoch).max();
     let claims = survey.claims.iter().copied();
     let claims = claims.filter(|epoch| newest.is_none_or(|newest| *epoch >= newest));
     let claims = claims.filter(|epoch| Some(*epoch) != own);
-    let segments = newest.map(|newest| survey.segments_of(newest));
-    let segments = segments.unwrap_or_default().into_iter();
+    let segments = others.filter(|segment| Some(segment.epoch) == newest);
     let segments = segments.filter(|segment| match read {
         Some(read) if read.epoch == segment.epoch => segment.number >= read.number,
         _ => true,
@@ -167,6 +169,17 @@ mod tests {
             segment(5, 2).path(),
         ];
         assert_eq!(paths, expected);
+        let survey = survey_of(&[(1, 1), (2, 3)], &[1, 2, 3]);
+        let paths = writable_paths(&survey, Some(Epoch(3)), None);
+        let expected = [
+            claim_path(Epoch(1)),
+            claim_path(Epoch(2)),
+            segment(1, 1).path(),
+        ];
+        assert_eq!(
+            paths, expected,
+            "our own segment is not to be taken from us"
+        );
         let paths = writable_paths(&survey_of(&[], &[1]), None, None);
         assert_eq!(paths, [claim_path(Epoch(1))]);
     }

@@ -162,6 +162,9 @@ fn serve(
                         Event::Fenced(FenceReason::LeaseExpired) => world.count("fenced: lease"),
                         Event::Fenced(FenceReason::Storage(what)) => {
                             world.sim.trace(|| format!("fenced: {what}"));
+                            if what.contains("just created") {
+                                world.sim.fail(what);
+                            }
                             world.count("fenced: storage");
                         }
                         Event::Released => world.count("released"),
