@@ -132,8 +132,8 @@ final class Queues {
             Env.equal(numbered(0, 1200), env.browse(env.queue()), "browsed");
         });
         h.test("queue: browser beside sends in progress ends", env -> {
+            Env.sendMany(Env.auto(env.connect()), env.queue(), "m", 50);
             Session sender = Env.auto(env.connect("jms.useAsyncSend=true"));
-            Env.sendMany(sender, env.queue(), "m", 50);
             CountDownLatch browsed = new CountDownLatch(1);
             Thread thread = new Thread(() -> {
                 try {
