@@ -90,6 +90,7 @@ pub fn lint(text: &str) -> Vec<Finding> {
         linter.backups();
         linter.timeouts();
         linter.jms();
+        linter.without_effect();
         linter.repeated();
         findings.append(&mut linter.findings);
     }
@@ -527,6 +528,35 @@ impl Linter<'_> {
         }
     }
 
+    /// Options that are known and change nothing in this client.
+    fn without_effect(&mut self) {
+        let uri = self.uri;
+        for option in &uri.written {
+            let place = Span::new(option.name_span.start, option.value_span.end);
+            if let Some(reason) = uri.why_without_effect(option) {
+                self.add(
+                    Severity::Note,
+                    "no-effect",
+                    place,
+                    format!("`{}` has no effect in this client: {reason}", option.name),
+                    "it does no harm; leave it out if only this client uses the URI",
+                );
+            }
+        }
+        for address in &uri.failover.addresses {
+            let tcp = &address.options.tcp;
+            if !tcp.use_keep_alive && tcp.use_inactivity_monitor {
+                self.add(
+                    Severity::Warning,
+                    "no-keep-alive",
+                    address.span,
+                    "without keep-alives the broker ends a connection that is idle",
+                    "leave `useKeepAlive` alone",
+                );
+            }
+        }
+    }
+
     fn repeated(&mut self) {
         let written = &self.uri.written;
         let repeated: Vec<(Span, String)> = written
@@ -693,6 +723,31 @@ mod tests {
                 "failover:(static:(tcp://a:1)?maxReconnectDelay=1)",
                 "agent-option",
                 "maxReconnectDelay",
+            ),
+            (
+                "failover:(tcp://a:1?ioBufferSize=1)",
+                "no-effect",
+                "ioBufferSize=1",
+            ),
+            (
+                "failover:(tcp://a:1)?nested.soLinger=5",
+                "no-effect",
+                "nested.soLinger=5",
+            ),
+            (
+                "tcp://a:1?socket.OOBInline=true",
+                "no-effect",
+                "socket.OOBInline=true",
+            ),
+            (
+                "failover:(tcp://a:1)?jms.alwaysSessionAsync=true",
+                "no-effect",
+                "jms.alwaysSessionAsync=true",
+            ),
+            (
+                "failover:(tcp://a:1?useKeepAlive=false)",
+                "no-keep-alive",
+                "tcp://a:1?useKeepAlive=false",
             ),
             (
                 "failover:(tcp://a:1)?randomise=false",

@@ -9,7 +9,11 @@ use std::time::Duration;
 mod address;
 mod jms;
 
-pub use address::{InnerOptions, SocketOptions, SslOptions, TcpOptions, WireFormatOptions};
+pub(crate) use address::without_effect;
+pub use address::{
+    CodePoint, InnerOptions, SocketOptions, SslOptions, TcpOptions, WireFormatOptions,
+};
+pub(crate) use jms::jms_without_effect;
 pub use jms::{ConnectionOptions, JmsOptions, PrefetchPolicy, RedeliveryPolicy};
 
 /// A type that an option's text can be read as.

@@ -6,7 +6,9 @@
 
 use std::fmt;
 
-use crate::options::{AgentOptions, FailoverOptions, InnerOptions, JmsOptions};
+use crate::options::{
+    AgentOptions, FailoverOptions, InnerOptions, JmsOptions, jms_without_effect, without_effect,
+};
 use crate::redact::{Shown, ShownPairs, redact, redact_around};
 
 mod error;
@@ -283,6 +285,26 @@ impl ClientUri {
     /// is broken.
     pub(crate) fn parse_all(text: &str) -> (Option<Self>, Vec<UriError>) {
         parse::client(text)
+    }
+
+    /// Why a written option changes nothing in this client; `None` when it has an effect.
+    pub(crate) fn why_without_effect(&self, option: &WrittenOption) -> Option<&'static str> {
+        let name = option.name.as_str();
+        match option.place {
+            OptionPlace::Inner(_) => without_effect(name, &option.value),
+            OptionPlace::Nested => None,
+            OptionPlace::Outer => {
+                if let Some(name) = name.strip_prefix("jms.") {
+                    return jms_without_effect(name);
+                }
+                let name = match self.failover.kind {
+                    CompositeKind::Single => name,
+                    CompositeKind::Discovery => name.strip_prefix("discovered.")?,
+                    _ => name.strip_prefix("nested.")?,
+                };
+                without_effect(name, &option.value)
+            }
+        }
     }
 
     /// The text that was parsed, passwords included: not for logs.

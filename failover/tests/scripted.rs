@@ -622,3 +622,32 @@ async fn a_peer_that_speaks_something_else_is_left_for_the_next() {
     let _link = toy.accept_connection().await;
     client.await.unwrap();
 }
+
+#[tokio::test]
+async fn an_idle_client_without_keep_alives_is_silent() {
+    let toy = Toy::start().await;
+    let wire =
+        "wireFormat.maxInactivityDuration=300&wireFormat.maxInactivityDurationInitalDelay=300";
+    let (silent, mut quiet) = connected(
+        &toy,
+        &format!("?nested.useKeepAlive=false&{}", nested(wire)),
+    )
+    .await;
+    let mut events = silent.events();
+    // The toy says nothing, so the client's own watch ends the link; nothing comes before.
+    let interrupted =
+        async { while !matches!(events.recv().await, Ok(Event::Interrupted { .. })) {} };
+    tokio::time::timeout(PATIENCE.unwrap_or_default(), interrupted)
+        .await
+        .expect("it is noticed");
+    assert_eq!(quiet.end().await, 0, "bytes came");
+}
+
+/// Options of an address as options of all.
+fn nested(options: &str) -> String {
+    let options: Vec<String> = options
+        .split('&')
+        .map(|option| format!("nested.{option}"))
+        .collect();
+    options.join("&")
+}

@@ -117,6 +117,7 @@ impl ConnectionBuilder {
     pub async fn connect(self) -> Result<Connection, ClientError> {
         let jms = self.uri.jms.clone();
         check_supported(&jms)?;
+        warn_without_effect(&self.uri);
         let failover = self.uri.failover;
         let is_reconnecting = failover.is_reconnecting();
         let tracker = StateTracker::new(&failover.options);
@@ -160,26 +161,22 @@ impl ConnectionBuilder {
     }
 }
 
-/// Refuses what would change the meaning of messages, and warns of what has no effect here.
-fn check_supported(jms: &JmsOptions) -> Result<(), ClientError> {
-    let without_effect = [
-        ("jms.nonBlockingRedelivery", jms.non_blocking_redelivery),
-        (
-            "jms.messagePrioritySupported",
-            jms.message_priority_supported,
-        ),
-        (
-            "jms.optimizedAckScheduledAckInterval",
-            !jms.optimized_ack_scheduled_ack_interval.is_zero(),
-        ),
-        (
-            "jms.redeliveryPolicy.useCollisionAvoidance",
-            jms.redelivery.use_collision_avoidance,
-        ),
-    ];
-    for (option, _) in without_effect.iter().filter(|(_, is_set)| *is_set) {
-        tracing::warn!(option, "This option has no effect in this client.");
+/// Says once what of the URI has no effect here, so that nobody waits for it.
+fn warn_without_effect(uri: &ClientUri) {
+    let options: Vec<&str> = uri
+        .written
+        .iter()
+        .filter(|option| uri.why_without_effect(option).is_some())
+        .map(|option| option.name.as_str())
+        .collect();
+    if !options.is_empty() {
+        let options = options.join(", ");
+        tracing::warn!(options, "These options have no effect in this client.");
     }
+}
+
+/// Refuses what would change the meaning of messages.
+fn check_supported(jms: &JmsOptions) -> Result<(), ClientError> {
     if jms.use_compression {
         return Err(ClientError::Unsupported {
             option: "jms.useCompression",

@@ -111,16 +111,31 @@ fn configure(socket: &tokio::net::TcpSocket, address: &InnerUri) -> io::Result<(
     if let Some(keep_alive) = raw.keep_alive.or(tcp.keep_alive) {
         socket.set_keepalive(keep_alive)?;
     }
-    if let Some(size) = raw.send_buffer_size {
+    let (to_send, to_receive) = address.options.buffer_sizes();
+    if let Some(size) = to_send {
         socket.set_send_buffer_size(size)?;
     }
-    if let Some(size) = raw.receive_buffer_size {
+    if let Some(size) = to_receive {
         socket.set_recv_buffer_size(size)?;
+    }
+    if tcp.so_linger == Some(0) {
+        socket.set_zero_linger()?;
+    }
+    if let Some(class) = address.options.traffic_class() {
+        set_traffic_class(socket, class)?;
     }
     if raw.reuse_address == Some(true) {
         socket.set_reuseaddr(true)?;
     }
     Ok(())
+}
+
+/// Marks the packets of a socket that is not connected yet.
+fn set_traffic_class(socket: &tokio::net::TcpSocket, class: u8) -> io::Result<()> {
+    // Linux takes the option of the other family as well, where it marks nothing: so both are set,
+    // and one must be taken.
+    let four = socket.set_tos_v4(class.into());
+    socket.set_tclass_v6(class.into()).or(four)
 }
 
 /// Why an OpenWire connection could not be made or ended.
@@ -320,13 +335,14 @@ impl Connector for OpenWireConnector {
             negotiated.max_inactivity = Some(silence);
         }
         let answers = tcp.keep_alive_response_required;
+        let keep_alives = tcp.use_keep_alive.then_some(answers);
         Ok(start(
             stream,
             buffer,
             negotiated,
             max_frame_size,
             write_limit,
-            answers,
+            keep_alives,
         ))
     }
 
@@ -372,7 +388,8 @@ fn start(
     negotiated: Negotiated,
     max_frame_size: usize,
     write_limit: Duration,
-    asks_answers: bool,
+    // `None` sends none; else whether they ask for answers.
+    keep_alives: Option<bool>,
 ) -> WireLink {
     let (read_half, write_half) = tokio::io::split(stream);
     let (outgoing, to_write) = mpsc::channel(QUEUE_FRAMES);
@@ -381,9 +398,12 @@ fn start(
     let writer = Writer {
         stream: write_half,
         frames: to_write,
-        pause: negotiated.max_inactivity.map(|duration| duration / 3),
+        pause: negotiated
+            .max_inactivity
+            .filter(|_| keep_alives.is_some())
+            .map(|duration| duration / 3),
         limit: (!write_limit.is_zero()).then_some(write_limit),
-        keep_alive: keep_alive(negotiated.version, asks_answers),
+        keep_alive: keep_alive(negotiated.version, keep_alives == Some(true)),
     };
     let reader = Reader {
         stream: read_half,
@@ -543,5 +563,47 @@ impl Reader {
                 .await
                 .map_err(|_| LinkError::WriterEnded),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(options: &str, socket: &tokio::net::TcpSocket) {
+        let address = InnerUri::parse(&format!("tcp://a:1?{options}"));
+        configure(socket, &address.expect("an address")).expect("the system takes it");
+    }
+
+    #[tokio::test]
+    async fn socket_options_reach_the_socket() {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        let default = socket.recv_buffer_size().expect("a size");
+        configured("", &socket);
+        assert_eq!(socket.recv_buffer_size().expect("a size"), default);
+        assert!(!socket.keepalive().expect("a flag"));
+        configured(
+            "keepAlive=true&socketBufferSize=20000&socket.sendBufferSize=30000&soLinger=0\
+             &diffServ=EF",
+            &socket,
+        );
+        assert!(socket.keepalive().expect("a flag"));
+        // Linux doubles what it is asked for and counts its own use against it.
+        let (sent, received) = (socket.send_buffer_size(), socket.recv_buffer_size());
+        assert!((30_000..=60_000).contains(&sent.expect("a size")));
+        assert!((20_000..=40_000).contains(&received.expect("a size")));
+        assert_eq!(socket.linger().expect("a time"), Some(Duration::ZERO));
+        assert_eq!(socket.tos_v4().expect("a class"), 184);
+    }
+
+    #[tokio::test]
+    async fn a_traffic_class_reaches_a_socket_of_version_six() {
+        // A host without IPv6 has no such socket to try it on.
+        let Ok(socket) = tokio::net::TcpSocket::new_v6() else {
+            eprintln!("NOT TESTED: this host has no IPv6");
+            return;
+        };
+        configured("trafficClass=16", &socket);
+        assert_eq!(socket.tclass_v6().expect("a class"), 16);
     }
 }

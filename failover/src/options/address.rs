@@ -5,7 +5,119 @@
 
 use std::time::Duration;
 
-use super::{SetOutcome, option_table};
+use super::{OptionValue, SetOutcome, option_table};
+
+/// A differentiated services code point, the upper six bits of the traffic class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodePoint(u8);
+
+impl CodePoint {
+    /// The number of a name such as `EF`, `CS5` or `AF41`, or of a number from 0 to 63.
+    fn find(text: &str) -> Option<Self> {
+        if let Ok(number) = text.parse::<u8>() {
+            return (number < 64).then_some(Self(number));
+        }
+        let digit = |byte: u8, most: u8| {
+            let digit = byte.checked_sub(b'0')?;
+            (digit <= most).then_some(digit)
+        };
+        match text.to_ascii_uppercase().as_bytes() {
+            b"EF" => Some(Self(46)),
+            [b'C', b'S', class] => Some(Self(digit(*class, 7)? * 8)),
+            [b'A', b'F', class, drop] => {
+                let (class, drop) = (digit(*class, 4)?, digit(*drop, 3)?);
+                (class > 0 && drop > 0).then_some(Self(class * 8 + drop * 2))
+            }
+            _ => None,
+        }
+    }
+
+    /// The traffic class with this code point.
+    fn traffic_class(self) -> u8 {
+        self.0 << 2
+    }
+}
+
+impl OptionValue for Option<CodePoint> {
+    const EXPECTS: &'static str = "a number from 0 to 63 or a name such as `EF`, `CS5` or `AF41`";
+
+    fn read(text: &str) -> Option<Self> {
+        CodePoint::find(text).map(Some)
+    }
+}
+
+impl OptionValue for Option<u8> {
+    const EXPECTS: &'static str = "a whole number from 0 to 255";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok().map(Some)
+    }
+}
+
+/// Options of an address that are taken, so that a URI of the Java client is not refused, and that
+/// change nothing here. The last column says why, as the end of a sentence.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    (
+        "ioBufferSize",
+        "its stream buffers grow and shrink by themselves",
+    ),
+    ("useLocalHost", "it does not look up its own host's name"),
+    ("closeAsync", "it has no thread to close a socket in"),
+    ("daemon", "it has no thread for a connection"),
+    ("stackSize", "it has no thread for a connection"),
+    ("threadName", "it has no thread for a connection"),
+    ("trace", "it does not log each command"),
+    ("logWriterName", "it does not log each command"),
+    ("dynamicManagement", "it has no JMX"),
+    ("startLogging", "it does not log each command"),
+    ("jmxPort", "it has no JMX"),
+    ("needClientAuth", "it is for a broker's side of TLS"),
+    ("wantClientAuth", "it is for a broker's side of TLS"),
+    ("socket.needClientAuth", "it is for a broker's side of TLS"),
+    ("socket.wantClientAuth", "it is for a broker's side of TLS"),
+    ("socket.OOBInline", "it reads no urgent data"),
+    (
+        "wireFormat.cacheEnabled",
+        "it never offers the cached encoding",
+    ),
+    (
+        "wireFormat.cacheSize",
+        "it never offers the cached encoding",
+    ),
+    (
+        "wireFormat.tightEncodingEnabled",
+        "it never offers the tight encoding",
+    ),
+    (
+        "wireFormat.sizePrefixDisabled",
+        "its frames always carry their size",
+    ),
+    (
+        "wireFormat.stackTraceEnabled",
+        "it has no stack traces to send",
+    ),
+    (
+        "wireFormat.includePlatformDetails",
+        "it tells no platform details",
+    ),
+    ("wireFormat.platformDetails", "it tells no platform details"),
+    ("wireFormat.providerName", "it tells its own name"),
+    ("wireFormat.providerVersion", "it tells its own version"),
+];
+
+/// Why an address option of this name changes nothing here; `None` when it has an effect.
+pub(crate) fn without_effect(name: &str, value: &str) -> Option<&'static str> {
+    // Waiting in `close` would block a thread that other connections share.
+    if name == "soLinger" && !matches!(value, "0" | "-1") {
+        return Some("a close never waits here; only 0, which drops what is unsent, has an effect");
+    }
+    if name.starts_with("wireFormat.") && value.eq_ignore_ascii_case("false") {
+        // It asks for what this client does anyway.
+        return None;
+    }
+    let found = WITHOUT_EFFECT.iter().find(|(option, _)| *option == name);
+    found.map(|(_, reason)| *reason)
+}
 
 option_table! {
     /// Options of the TCP transport, written without a prefix.
@@ -16,15 +128,17 @@ option_table! {
         "soTimeout" => so_timeout: Duration = Duration::ZERO,
         /// How long a write may take; 0 is for ever.
         "soWriteTimeout" => so_write_timeout: Duration = Duration::ZERO,
-        /// `SO_LINGER` in seconds; `None` leaves the system's default.
+        /// `SO_LINGER` in seconds; `None` leaves the system's default. Only 0 has an effect: what
+        /// is unsent is dropped and the connection reset. More would block a shared thread.
         "soLinger" => so_linger: Option<u32> = None,
         /// Whether small writes go out at once. `None` leaves it to `wireFormat.tcpNoDelayEnabled`.
         "tcpNoDelay" => tcp_no_delay: Option<bool> = None,
         /// Whether the operating system probes an idle connection.
         "keepAlive" => keep_alive: Option<bool> = None,
-        /// Size of the socket's buffers in bytes.
-        "socketBufferSize" => socket_buffer_size: u32 = 64 * 1024,
-        /// Size of the stream buffers in bytes.
+        /// Size of the socket's buffers in bytes. `None` leaves it to the system, which adapts it;
+        /// Java would set 65536.
+        "socketBufferSize" => socket_buffer_size: Option<u32> = None,
+        /// Size of the stream buffers in bytes (Java only).
         "ioBufferSize" => io_buffer_size: u32 = 8 * 1024,
         /// Whether a silent connection is closed, and kept from being silent.
         "useInactivityMonitor" => use_inactivity_monitor: bool = true,
@@ -37,11 +151,11 @@ option_table! {
         /// Name of the wire format; only `default` (OpenWire) exists here.
         "wireFormat" => wire_format: String = "default".to_owned(),
         /// Differentiated services code of the traffic.
-        "diffServ" => diff_serv: Option<String> = None,
+        "diffServ" => diff_serv: Option<CodePoint> = None,
         /// Type of service of the traffic.
-        "typeOfService" => type_of_service: Option<u32> = None,
+        "typeOfService" => type_of_service: Option<u8> = None,
         /// Traffic class of the socket.
-        "trafficClass" => traffic_class: Option<u32> = None,
+        "trafficClass" => traffic_class: Option<u8> = None,
         /// Whether the local host's own name is replaced by `localhost`.
         "useLocalHost" => use_local_host: bool = false,
         /// Whether the socket is closed by a thread of its own (Java only).
@@ -89,7 +203,7 @@ option_table! {
         /// Whether urgent data are received inline.
         "OOBInline" => oob_inline: Option<bool> = None,
         /// Traffic class of the socket.
-        "trafficClass" => traffic_class: Option<u32> = None,
+        "trafficClass" => traffic_class: Option<u8> = None,
         /// Whether the socket asks for a certificate (broker side; without effect in a client).
         "needClientAuth" => need_client_auth: Option<bool> = None,
         /// Whether the socket would like a certificate (broker side).
@@ -208,6 +322,30 @@ impl InnerOptions {
             .or(self.tcp.tcp_no_delay)
             .unwrap_or(self.wire_format.tcp_no_delay_enabled)
     }
+
+    /// The socket's traffic class: the first of `socket.trafficClass`, `trafficClass`,
+    /// `typeOfService` and `diffServ` that was given.
+    #[must_use]
+    pub fn traffic_class(&self) -> Option<u8> {
+        let tcp = &self.tcp;
+        let code_point = tcp.diff_serv.map(CodePoint::traffic_class);
+        self.socket
+            .traffic_class
+            .or(tcp.traffic_class)
+            .or(tcp.type_of_service)
+            .or(code_point)
+    }
+
+    /// Sizes of the socket's send and receive buffer in bytes, where given: `socket.` wins over
+    /// `socketBufferSize`.
+    #[must_use]
+    pub fn buffer_sizes(&self) -> (Option<u32>, Option<u32>) {
+        let both = self.tcp.socket_buffer_size;
+        (
+            self.socket.send_buffer_size.or(both),
+            self.socket.receive_buffer_size.or(both),
+        )
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +386,55 @@ mod tests {
             options.set("verifyHostName", "false", true),
             SetOutcome::Set
         );
+    }
+
+    #[test]
+    fn traffic_classes_are_numbers_or_names_and_the_nearest_wins() {
+        let mut options = InnerOptions::default();
+        assert_eq!(options.traffic_class(), None);
+        for (text, class) in [
+            ("EF", 184),
+            ("cs5", 160),
+            ("AF41", 136),
+            ("0", 0),
+            ("63", 252),
+        ] {
+            assert_eq!(options.set("diffServ", text, false), SetOutcome::Set);
+            assert_eq!(options.traffic_class(), Some(class), "{text}");
+        }
+        for text in ["64", "-1", "CS8", "AF50", "AF04", "XX", "", "AF4é"] {
+            let outcome = options.set("diffServ", text, false);
+            assert!(matches!(outcome, SetOutcome::BadValue(_)), "{text}");
+        }
+        options.set("typeOfService", "8", false);
+        assert_eq!(options.traffic_class(), Some(8));
+        options.set("trafficClass", "16", false);
+        assert_eq!(options.traffic_class(), Some(16));
+        options.set("socket.trafficClass", "255", false);
+        assert_eq!(options.traffic_class(), Some(255));
+        let outcome = options.set("trafficClass", "256", false);
+        assert!(matches!(outcome, SetOutcome::BadValue(_)));
+    }
+
+    #[test]
+    fn one_size_is_for_both_buffers_unless_one_has_its_own() {
+        let mut options = InnerOptions::default();
+        assert_eq!(options.buffer_sizes(), (None, None));
+        options.set("socketBufferSize", "4096", false);
+        options.set("socket.sendBufferSize", "8192", false);
+        assert_eq!(options.buffer_sizes(), (Some(8192), Some(4096)));
+    }
+
+    #[test]
+    fn what_has_no_effect_is_an_option_that_exists() {
+        let names = InnerOptions::names();
+        for (name, _) in WITHOUT_EFFECT {
+            assert!(names.iter().any(|known| known == name), "{name}");
+            assert!(without_effect(name, "1").is_some());
+        }
+        assert_eq!(without_effect("soLinger", "0"), None);
+        assert!(without_effect("soLinger", "5").is_some());
+        assert_eq!(without_effect("keepAlive", "true"), None);
     }
 
     #[test]

@@ -190,6 +190,79 @@ const BLOB_NAMES: &[&str] = &[
     "uploadStrategy",
 ];
 
+/// Options that are taken, so that a URI of the Java client is not refused, and that change nothing
+/// here. The last column says why, as the end of a sentence.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("alwaysSessionAsync", "its sessions have no threads"),
+    (
+        "strictCompliance",
+        "it has no listeners that could break the rule",
+    ),
+    (
+        "copyMessageOnSend",
+        "a message is given away when it is sent",
+    ),
+    ("maxInflatedDataSizeRatio", "it inflates no bodies"),
+    (
+        "objectMessageSerializationDefered",
+        "it sends the bytes it is given",
+    ),
+    ("nestedMapAndListEnabled", "maps and lists can always nest"),
+    (
+        "watchTopicAdvisories",
+        "it leaves temporary destinations to the broker",
+    ),
+    (
+        "warnAboutUnstartedConnectionTimeout",
+        "a connection starts at once",
+    ),
+    ("useDedicatedTaskRunner", "its sessions have no threads"),
+    ("useVirtualThreadTaskRunner", "its sessions have no threads"),
+    ("maxThreadPoolSize", "its sessions have no threads"),
+    (
+        "consumerFailoverRedeliveryWaitPeriod",
+        "it does not wait for redeliveries",
+    ),
+    (
+        "messagePrioritySupported",
+        "it hands out messages in the order they come",
+    ),
+    (
+        "nonBlockingRedelivery",
+        "what was rolled back goes before what came later",
+    ),
+    (
+        "optimizedAckScheduledAckInterval",
+        "`jms.optimizeAcknowledgeTimeOut` bounds the wait",
+    ),
+    (
+        "redeliveryPolicy.useCollisionAvoidance",
+        "its pauses are exact",
+    ),
+    (
+        "redeliveryPolicy.collisionAvoidancePercent",
+        "its pauses are exact",
+    ),
+    ("xaAckMode", "it has no XA"),
+    ("rmIdFromConnectionId", "it has no XA"),
+    ("statsEnabled", "it keeps no statistics"),
+    ("trustedPackages", "it builds no objects of object messages"),
+    (
+        "trustAllPackages",
+        "it builds no objects of object messages",
+    ),
+];
+
+/// Why a `jms.` option of this name, without the prefix, changes nothing here; `None` when it has
+/// an effect.
+pub(crate) fn jms_without_effect(name: &str) -> Option<&'static str> {
+    if name.starts_with("blobTransferPolicy.") {
+        return Some("it transfers no blobs");
+    }
+    let found = WITHOUT_EFFECT.iter().find(|(option, _)| *option == name);
+    found.map(|(_, reason)| *reason)
+}
+
 /// Every `jms.` option of a URI.
 #[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
@@ -291,6 +364,16 @@ mod tests {
         assert_eq!(options.redelivery.maximum_redeliveries, Some(6));
         assert_eq!(options.close_timeout, Duration::from_secs(15));
         assert!(options.check_for_duplicates && !options.use_async_send);
+    }
+
+    #[test]
+    fn what_has_no_effect_is_an_option_that_exists() {
+        let names = JmsOptions::names();
+        for (name, _) in WITHOUT_EFFECT {
+            assert!(names.contains(&format!("jms.{name}")), "{name}");
+        }
+        assert!(jms_without_effect("blobTransferPolicy.uploadUrl").is_some());
+        assert_eq!(jms_without_effect("clientID"), None);
     }
 
     #[test]

@@ -118,6 +118,13 @@ impl Link {
         }
     }
 
+    /// Reads to the client's end of the stream; returns how many bytes came before it.
+    pub(crate) async fn end(&mut self) -> usize {
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await;
+        read.expect("the client ends").expect("an orderly end") + self.buffer.len()
+    }
+
     pub(crate) async fn next(&mut self) -> Command {
         self.try_next().await.expect("the client is there")
     }
