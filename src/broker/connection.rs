@@ -251,6 +251,9 @@ impl Connection {
         let message = Arc::new(message);
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
+        if inner.is_closed {
+            return Err(Refusal::Closing);
+        }
         let target = self.target(inner, message.destination());
         let Some(number) = transaction else {
             return self.publish(inner, &target?, &message);
@@ -311,8 +314,14 @@ impl Connection {
     /// # Errors
     /// [`Refusal`]
     pub fn add_consumer(&self, request: ConsumerRequest) -> Result<Receipt, Refusal> {
-        if self.inner.lock().consumers.contains_key(&request.id) {
-            return Ok(Receipt::Done);
+        {
+            let inner = self.inner.lock();
+            if inner.is_closed {
+                return Err(Refusal::Closing);
+            }
+            if inner.consumers.contains_key(&request.id) {
+                return Ok(Receipt::Done);
+            }
         }
         if let Some(selector) = request.selector.as_ref().filter(|text| !text.is_empty()) {
             return Err(Refusal::SelectorUnsupported {

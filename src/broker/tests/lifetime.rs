@@ -161,3 +161,15 @@ fn the_same_connection_again_ends_the_old_one_first() {
     new.consume(1, &queue(), 10);
     assert_eq!(new.texts(1, 1), flagged(&["a"]));
 }
+
+#[test]
+fn a_closed_connection_takes_nothing_more() {
+    let fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    peer.connection.close(LastDelivered::Unknown);
+    let message = peer.message(&queue(), "late");
+    let sent = peer.try_send(&message, None);
+    assert!(matches!(sent, Err(Refusal::Closing)), "{sent:?}");
+    let opened = peer.connection.add_consumer(peer.request(1, &queue()));
+    assert!(matches!(opened, Err(Refusal::Closing)), "{opened:?}");
+}
