@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use failover::transport::Event;
 use failover::{
     AckMode, Connection, Consumer, ConsumerOptions, Destination, Message, PrimitiveMap,
     SendOptions, Session, Value,
@@ -573,16 +574,13 @@ async fn the_answer_to_a_commit_over_a_takeover_is_true() {
 async fn what_was_received_and_not_acknowledged_comes_again_after_a_takeover() {
     let mut two = Two::start();
     let connection = two.connect("").await;
+    let mut events = connection.events();
     let queue = Destination::queue("unacknowledged");
-    let session = connection.session(AckMode::Client).await.unwrap();
-    send(&session, &queue, &["m1", "m2"]).await;
-    let consumer = session.consumer(&queue).await.unwrap();
-    next(&consumer).await.acknowledge().await.unwrap();
-    let second = next(&consumer).await;
-    // The acknowledgement needs no answer; browsing gets one, after it on the same connection.
-    assert_eq!(bodies(&connection, &queue).await, ["m2"]);
+    let (consumer, second) = receive_two_and_keep_one(&connection, &queue).await;
     two.kill_active();
-    // The broker that delivered it is gone: this acknowledgement must not reach the other one.
+    let noticed = async { while !matches!(events.recv().await, Ok(Event::Interrupted { .. })) {} };
+    bounded("the client notices", noticed).await;
+    // The delivery went with its connection, and its acknowledgement says nothing any more.
     second.acknowledge().await.unwrap();
     let again = next(&consumer).await;
     assert_eq!(text(&again), "m2");
@@ -592,6 +590,50 @@ async fn what_was_received_and_not_acknowledged_comes_again_after_a_takeover() {
     assert!(bodies(&connection, &queue).await.is_empty());
     two.assert_moved(&connection);
     connection.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledgement_that_a_takeover_swallowed_leaves_nothing_behind() {
+    let mut two = Two::start();
+    let connection = two.connect("").await;
+    let queue = Destination::queue("swallowed");
+    let (consumer, second) = receive_two_and_keep_one(&connection, &queue).await;
+    two.kill_active();
+    second.acknowledge().await.unwrap();
+    // Either the client knew of the loss, and the message comes again; or it did not, and takes
+    // the second delivery for what it is, so that it never reaches the application.
+    let settled = async {
+        while !bodies(&connection, &queue).await.is_empty() {
+            if let Some(again) = consumer.receive(BRIEFLY).await.unwrap() {
+                assert_eq!(text(&again), "m2");
+                assert!(again.is_redelivered());
+                again.acknowledge().await.unwrap();
+            }
+        }
+    };
+    bounded("the queue is empty", settled).await;
+    assert_nothing(&consumer).await;
+    two.assert_moved(&connection);
+    connection.close().await.unwrap();
+}
+
+/// A consumer that acknowledged `m1`, and `m2`, which it received and did not acknowledge.
+async fn receive_two_and_keep_one(
+    connection: &Connection,
+    queue: &Destination,
+) -> (Consumer, Message) {
+    let session = connection
+        .session(AckMode::Client)
+        .await
+        .expect("a session");
+    send(&session, queue, &["m1", "m2"]).await;
+    let consumer = session.consumer(queue).await.expect("a consumer");
+    let first = next(&consumer).await;
+    first.acknowledge().await.expect("a live connection");
+    let second = next(&consumer).await;
+    // An acknowledgement has no answer; browsing has one, behind it on the same connection.
+    assert_eq!(bodies(connection, queue).await, ["m2"]);
+    (consumer, second)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
