@@ -377,7 +377,7 @@ impl Follower {
         self.read_segment(cursor, chain, u64::MAX, look)?;
         if self.cursor == Some(cursor) {
             // The rest of a sealed epoch can be gone as a whole: the active removed what is dead.
-            if successor.is_some() && !segments.contains(&next) {
+            if successor.is_some() && !list_segments(&*self.disk)?.contains(&next) {
                 return Err(Stop::Restart(format!(
                     "`{}` is gone",
                     next.path().display()
