@@ -59,6 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let callbacks = Callbacks {
         on_failed: Box::new(|failure| eprintln!("{failure}")),
+        on_prepared: Box::new(|| {}),
     };
     let store = Journal::begin(
         disk,

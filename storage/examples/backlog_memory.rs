@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let callbacks = Callbacks {
         on_failed: Box::new(|failure| eprintln!("{failure}")),
+        on_prepared: Box::new(|| {}),
     };
     let renewed = gate.clone();
     let renewing = clock.clone();

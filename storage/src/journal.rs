@@ -44,6 +44,9 @@ pub struct JournalOptions {
 pub struct Callbacks {
     /// The threads gave up; the gate is fenced already. Called at most once, from one of them.
     pub on_failed: Box<dyn Fn(Failure) + Send + Sync>,
+    /// A segment was prepared and locked: renew soon, because what is written into it is released
+    /// only after a renewal that starts from now on ([`Gate::is_open_for`]).
+    pub on_prepared: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The beginning of a tenure.

@@ -582,6 +582,7 @@ fn a_follower_that_applied_what_the_seal_excludes_begins_again() {
     keep_open(&gate);
     let callbacks = Callbacks {
         on_failed: Box::new(|_| {}),
+        on_prepared: Box::new(|| {}),
     };
     let next = Journal::begin(
         Arc::new(disk.clone()),
@@ -617,6 +618,7 @@ fn an_epoch_can_begin_once_only() {
         let gate = Gate::new(clock.clone());
         let callbacks = Callbacks {
             on_failed: Box::new(|_| {}),
+            on_prepared: Box::new(|| {}),
         };
         let disk = Arc::new(disk.clone());
         Journal::begin(disk, clock, gate, Epoch(1), point, OPTIONS, callbacks)
@@ -638,6 +640,7 @@ fn a_segment_size_out_of_bounds_is_refused() {
     let gate = Gate::new(clock.clone());
     let callbacks = Callbacks {
         on_failed: Box::new(|_| {}),
+        on_prepared: Box::new(|| {}),
     };
     let options = JournalOptions {
         segment_bytes: 4095,

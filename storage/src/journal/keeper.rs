@@ -125,6 +125,7 @@ impl Keeper<'_> {
             match prepare_segment(self.shared, name) {
                 Ok(prepared) => {
                     self.prepared_through = number;
+                    (self.shared.callbacks.on_prepared)();
                     self.shared.prepared.lock().push_back(prepared);
                     self.shared.pending.set_prepared(number);
                     self.shared.writer_signal.notify();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::control::Input;
+use super::renew::RenewCommand;
 use super::shared::{self, Shared};
 use crate::error::{BeginError, Failure, FollowError};
 use crate::journal::{Callbacks, Journal, JournalOptions};
@@ -161,8 +162,10 @@ fn begin(shared: &Arc<Shared>, follower: Follower, epoch: Epoch) -> Result<Arc<S
         };
         for_failure.control.push(input);
     };
+    let for_renewal = Arc::clone(shared);
     let callbacks = Callbacks {
         on_failed: Box::new(on_failed),
+        on_prepared: Box::new(move || for_renewal.renew.push(RenewCommand::Renew)),
     };
     Journal::begin(
         Arc::clone(&shared.disk),

@@ -23,6 +23,8 @@ pub(super) enum RenewCommand {
     },
     /// The tenure has begun: renew at once, from here on opening the gate.
     Serve,
+    /// Renew at once: the journal wants to use what it locked just now.
+    Renew,
     /// The gate is shut for good and the journal is closed: mark the lease as released, let it go.
     Release,
     /// Let the claim go.
@@ -63,7 +65,7 @@ impl RenewThread<'_> {
     fn obey(&mut self, command: RenewCommand) {
         match command {
             RenewCommand::Claim { epoch, is_locked } => self.make_claim(epoch, is_locked),
-            RenewCommand::Serve => self.due = Duration::ZERO,
+            RenewCommand::Serve | RenewCommand::Renew => self.due = Duration::ZERO,
             RenewCommand::LetGo => self.claim = None,
             RenewCommand::Release => {
                 if let Some(mut claim) = self.claim.take()

@@ -410,7 +410,10 @@ pub(crate) fn begin_gated(
     let failures = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&failures);
     let on_failed = Box::new(move |failure| told.lock().unwrap().push(failure));
-    let callbacks = Callbacks { on_failed };
+    let callbacks = Callbacks {
+        on_failed,
+        on_prepared: Box::new(|| {}),
+    };
     let store = Journal::begin(
         disk,
         clock,
