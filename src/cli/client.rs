@@ -80,7 +80,7 @@ impl ClientArgs {
         builder
             .connect()
             .await
-            .with_context(|| format!("cannot connect to `{}`", self.url))
+            .with_context(|| format!("cannot connect to `{}`", failover::redact(&self.url)))
     }
 }
 

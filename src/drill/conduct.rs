@@ -185,7 +185,7 @@ async fn drain(stage: &Stage<'_>, patience: Duration) {
 
 fn setup(args: &DrillArgs, pair: &Pair, place: &Place) -> Setup {
     Setup {
-        url: pair.url.clone(),
+        url: failover::redact(&pair.url),
         directory: pair.is_own().then(|| place.shared.clone()),
         producers: args.producers,
         consumers: args.consumers,

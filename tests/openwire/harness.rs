@@ -58,6 +58,7 @@ fn open_store(directory: &Path, epoch: u64) -> (Arc<Store>, Arc<Gate>) {
     };
     let callbacks = Callbacks {
         on_failed: Box::new(|_| ()),
+        on_prepared: Box::new(|| {}),
     };
     let guard = Arc::clone(&gate);
     let store = Journal::begin(

@@ -48,6 +48,7 @@ fn open_store(directory: &TempDir, epoch: u64) -> Arc<Store> {
     };
     let callbacks = Callbacks {
         on_failed: Box::new(|_| ()),
+        on_prepared: Box::new(|| {}),
     };
     let guard = Arc::clone(&gate);
     let store = Journal::begin(
