@@ -58,7 +58,10 @@ impl Stage<'_> {
         if underway.round.failures.is_empty() {
             let acknowledged = self.witness.acknowledged_count();
             self.settle().await;
-            if self.witness.acknowledged_count() == acknowledged {
+            // A short calm may pass while the storage stalls; only no answer at all is a fault.
+            let is_served = || (self.witness.acknowledged_count() > acknowledged).then_some(());
+            let served = self.chronicle.wait_for(self.args.timeout, is_served).await;
+            if served.is_none() {
                 underway.fail("no send of the load was acknowledged in the calm before the fault");
             }
             if underway.fault == Fault::None {

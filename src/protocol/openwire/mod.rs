@@ -1,8 +1,8 @@
 //! OpenWire, as ActiveMQ Classic clients speak it.
 //!
-//! One task per connection reads and writes. [`wire`] has the socket and its buffers, [`connection`]
-//! the task's loop, [`session`] what the client has opened and how its commands become operations of
-//! the broker, [`error`] the exceptions that clients know.
+//! One task per connection reads and writes. `wire` has the socket and its buffers, `connection`
+//! the task's loop, `session` what the client has opened and how its commands become operations of
+//! the broker, `error` the exceptions that clients know.
 
 mod connection;
 mod error;
