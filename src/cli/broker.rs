@@ -31,6 +31,7 @@ Standard output is for machines, one event on a line; the log goes to standard e
   http http://127.0.0.1:8161                   the health port is open
   role standby epoch 6                         a change of role
   role taking_over epoch 7 cause=lock
+  replayed epoch 7                             the state is complete
   listening tcp://127.0.0.1:61616              a messaging port is open
   role active epoch 7
 

@@ -22,6 +22,11 @@ pub(super) fn listening(address: &str) {
     line(format_args!("listening {address}"));
 }
 
+/// Prints `replayed epoch N`.
+pub(super) fn replayed(epoch: Epoch) {
+    line(format_args!("replayed epoch {epoch}"));
+}
+
 /// Prints `role NAME epoch N`, with `cause=...` if there is one to tell, and tells systemd.
 pub(super) fn role(role: Role, epoch: Epoch, cause: Option<&str>) {
     match cause {

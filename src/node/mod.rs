@@ -196,6 +196,7 @@ impl Node {
         if self.state.role() != Role::TakingOver {
             self.step(Occurrence::TookOver, "the membership may serve", None)?;
         }
+        announce::replayed(epoch);
         match Serving::open(&self.config, store).await {
             Ok(serving) => {
                 for address in serving.addresses() {
