@@ -604,6 +604,49 @@ fn a_follower_that_applied_what_the_seal_excludes_begins_again() {
 }
 
 #[test]
+fn a_segment_is_released_only_after_a_renewal_that_started_after_its_lock() {
+    let disk = MemoryDisk::default();
+    let point = Follower::open(Arc::new(disk.clone()))
+        .unwrap()
+        .finish(Epoch(1))
+        .unwrap();
+    let clock = Arc::new(RealClock::new());
+    let gate = Gate::new(clock.clone());
+    gate.renewed(clock.now(), FOREVER);
+    let prepared = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&prepared);
+    let callbacks = Callbacks {
+        on_failed: Box::new(|_| {}),
+        on_prepared: Box::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }),
+    };
+    let store = Journal::begin(
+        Arc::new(disk),
+        clock.clone(),
+        Arc::clone(&gate),
+        Epoch(1),
+        point,
+        OPTIONS,
+        callbacks,
+    )
+    .unwrap();
+    wait_for("the journal to ask for a renewal", || {
+        prepared.load(Ordering::SeqCst) > 0
+    });
+    // By the second one's sync the release of the first was tried.
+    for _ in 0..2 {
+        let (_, lsn) = store.create_backlog(Bytes::from_static(b"q")).unwrap();
+        wait_for("the sync", || store.durable() >= lsn);
+    }
+    assert!(gate.is_open());
+    assert_eq!(store.released(), Lsn(0));
+    gate.renewed(clock.now(), FOREVER);
+    wait_for("the release", || store.released() == store.appended());
+    store.shut_down();
+}
+
+#[test]
 fn an_epoch_can_begin_once_only() {
     let disk = MemoryDisk::default();
     let follower = || {
