@@ -1,0 +1,255 @@
+//! A client's connection: all that a protocol can ask of the broker, and what goes when the
+//! connection goes.
+
+mod consumers;
+mod producers;
+mod transactions;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openwire::{Command, ConnectionId, ConsumerId, Destination, ProducerId, WireString};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::broker::consumer::LastDelivered;
+use crate::broker::descriptor::SubscriptionKey;
+use crate::broker::destination::Target;
+use crate::broker::outbox::{ConsumerTag, Outbox};
+use crate::broker::queue::Queue;
+use crate::broker::topic::{Topic, TopicConsumer};
+use crate::broker::transaction::Transaction;
+use crate::broker::{Broker, Receipt, Refusal};
+
+/// Destinations that a connection remembers, to find them without the broker's map.
+const TARGETS_REMEMBERED: usize = 64;
+
+/// What a client says when it connects.
+#[derive(Clone, Debug)]
+pub struct ConnectRequest {
+    /// The connection's id; the same again after a reconnect.
+    pub id: ConnectionId,
+    /// The client's id, used by one connection at a time.
+    pub client_id: WireString,
+    /// The client comes back after a loss: what it sends may be a repetition.
+    pub is_reconnect: bool,
+    /// The announcement in its canonical form, for advisories.
+    pub announcement: Command,
+}
+
+/// What a client says of a new consumer.
+#[derive(Clone, Debug)]
+pub struct ConsumerRequest {
+    /// Its id.
+    pub id: ConsumerId,
+    /// The connection's own number for it, on all deliveries.
+    pub tag: ConsumerTag,
+    /// Where it consumes from.
+    pub destination: Destination,
+    /// Messages that may be outstanding; 0 = each is asked for.
+    pub prefetch: u32,
+    /// Which messages it wants.
+    pub selector: Option<WireString>,
+    /// It does not want what its own connection publishes.
+    pub no_local: bool,
+    /// It only looks.
+    pub is_browser: bool,
+    /// It is the consumer of the durable subscription with this name.
+    pub subscription_name: Option<WireString>,
+    /// How many messages may wait beyond its prefetch, for topics.
+    pub pending_limit: Option<usize>,
+    /// The announcement in its canonical form, for advisories.
+    pub announcement: Command,
+}
+
+/// What happens when a pull finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullTimeout {
+    /// The client is told at once.
+    Immediate,
+    /// The client is told after this time.
+    After(Duration),
+    /// It waits until there is something.
+    Never,
+}
+
+/// A client's connection.
+pub struct Connection {
+    broker: Arc<Broker>,
+    id: ConnectionId,
+    client_id: WireString,
+    is_reconnect: bool,
+    announcement: Command,
+    outbox: Arc<Outbox>,
+    inner: Mutex<Inner>,
+    is_replaced: watch::Sender<bool>,
+    has_ended: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Inner {
+    consumers: HashMap<ConsumerId, Entry>,
+    producers: HashMap<ProducerId, Producer>,
+    transactions: HashMap<i64, Transaction>,
+    temporaries: Vec<Destination>,
+    targets: HashMap<Destination, Target>,
+    is_closed: bool,
+}
+
+struct Entry {
+    home: Home,
+    tag: ConsumerTag,
+    destinations: Vec<Destination>,
+}
+
+#[derive(Clone)]
+enum Home {
+    Queue(Arc<Queue>),
+    Topics(Arc<TopicConsumer>, Vec<Arc<Topic>>),
+}
+
+struct Producer {
+    key: Bytes,
+    destination: Option<Destination>,
+}
+
+impl Connection {
+    pub(super) fn new(broker: Arc<Broker>, request: &ConnectRequest) -> Arc<Self> {
+        let outbox = Outbox::new(broker.options().outbox_bytes);
+        Arc::new(Connection {
+            broker,
+            id: request.id.clone(),
+            client_id: request.client_id.clone(),
+            is_reconnect: request.is_reconnect,
+            announcement: request.announcement.clone(),
+            outbox,
+            inner: Mutex::default(),
+            is_replaced: watch::Sender::new(false),
+            has_ended: watch::Sender::new(false),
+        })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &ConnectionId {
+        &self.id
+    }
+
+    /// Its client's id.
+    #[must_use]
+    pub fn client_id(&self) -> &WireString {
+        &self.client_id
+    }
+
+    /// What waits to be written to its socket.
+    #[must_use]
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    pub(super) fn announcement(&self) -> &Command {
+        &self.announcement
+    }
+
+    /// Asks the connection's task to end, because the client is back on another socket, and waits
+    /// until it has.
+    pub(super) async fn replace(&self) {
+        self.is_replaced.send_replace(true);
+        // An error means that it is gone, which is an end too.
+        let _ = self.has_ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Turns true when the client has come back on another socket: this one is to be closed.
+    #[must_use]
+    pub fn watch_replaced(&self) -> watch::Receiver<bool> {
+        self.is_replaced.subscribe()
+    }
+
+    /// Makes a temporary destination.
+    ///
+    /// # Errors
+    /// When another connection has one of this name.
+    pub fn add_temporary(&self, name: &Destination) -> Result<(), Refusal> {
+        if self.broker.add_temporary(name, &self.id)? {
+            self.inner.lock().temporaries.push(name.detached());
+        }
+        Ok(())
+    }
+
+    /// Deletes a temporary destination.
+    ///
+    /// # Errors
+    /// When it has consumers, or is another connection's.
+    pub fn remove_temporary(&self, name: &Destination) -> Result<(), Refusal> {
+        self.broker.remove_temporary(name, &self.id, false)?;
+        let mut inner = self.inner.lock();
+        inner.temporaries.retain(|other| other != name);
+        inner.targets.remove(name);
+        Ok(())
+    }
+
+    /// Makes a queue or a topic, as its first use would.
+    ///
+    /// # Errors
+    /// When its name cannot be used.
+    pub fn add_destination(&self, name: &Destination) -> Result<(), Refusal> {
+        self.broker.target(name).map(drop)
+    }
+
+    /// Ends a durable subscription of this client.
+    ///
+    /// # Errors
+    /// When it is unknown or in use.
+    pub fn unsubscribe(
+        &self,
+        client_id: Option<&WireString>,
+        name: &WireString,
+    ) -> Result<Receipt, Refusal> {
+        let client_id = client_id.unwrap_or(&self.client_id).detached();
+        self.broker.unsubscribe(&SubscriptionKey {
+            client_id,
+            name: name.detached(),
+        })
+    }
+
+    /// Ends the connection and all that belongs to it.
+    pub fn close(&self, last_delivered: LastDelivered) {
+        let inner = {
+            let mut inner = self.inner.lock();
+            if inner.is_closed {
+                return;
+            }
+            std::mem::replace(
+                &mut *inner,
+                Inner {
+                    is_closed: true,
+                    ..Inner::default()
+                },
+            )
+        };
+        for (_, transaction) in inner.transactions {
+            transaction.roll_back(&self.broker);
+        }
+        let mut unsent: HashMap<ConsumerTag, u64> = HashMap::new();
+        for delivery in self.outbox.drain() {
+            unsent.entry(delivery.consumer).or_insert(delivery.sequence);
+        }
+        for (id, entry) in inner.consumers {
+            let unsent_from = unsent.get(&entry.tag).copied();
+            self.close_consumer(&id, entry, last_delivered, unsent_from);
+        }
+        for (id, producer) in &inner.producers {
+            self.producer_gone(id, producer);
+        }
+        for name in &inner.temporaries {
+            if let Err(error) = self.broker.remove_temporary(name, &self.id, true) {
+                tracing::debug!(%error, "A temporary destination is left.");
+            }
+        }
+        self.broker.disconnected(self);
+        self.broker.advise_disconnection(&self.id);
+        self.has_ended.send_replace(true);
+    }
+}
