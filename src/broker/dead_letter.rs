@@ -10,6 +10,7 @@ use openwire::Destination;
 use storage::Position;
 use storage::store::{AppendError, NewMessage};
 
+use super::destination::order_of;
 use super::message::Cause;
 use super::queue::Queue;
 use super::stock::{Place, Slot};
@@ -97,7 +98,7 @@ impl Broker {
         let transaction = format!("dead-letter:{}", self.next_number());
         let new = NewMessage {
             producer: None,
-            order: target.state.lock().stock.order_of(copy.priority()),
+            order: order_of(&copy, target.policy()),
             expiration_ms: 0,
             body: copy.stored().bytes(),
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use openwire::{ConnectionId, Destination, DestinationKind};
 
 use super::descriptor::Descriptor;
+use super::policy::Policy;
 use super::queue::Queue;
 use super::stock::PLAIN_ORDER;
 use super::topic::Topic;
@@ -43,6 +44,13 @@ impl Target {
         match self {
             Target::Queue(queue) => queue.consumer_count(),
             Target::Topic(topic) => topic.consumer_count(),
+        }
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        match self {
+            Target::Queue(queue) => queue.policy(),
+            Target::Topic(topic) => topic.policy(),
         }
     }
 
@@ -133,11 +141,11 @@ impl Broker {
     }
 
     pub(super) fn make_target(&self, name: &Destination, owner: Option<ConnectionId>) -> Target {
+        let policy = self.options().policies.of(name);
         if name.kind.is_queue() {
-            let prioritized = self.options().prioritized_messages;
-            Target::Queue(Queue::new(name.clone(), None, owner, None, prioritized))
+            Target::Queue(Queue::new(name.clone(), None, owner, None, policy))
         } else {
-            Target::Topic(Topic::new(name.clone(), owner))
+            Target::Topic(Topic::new(name.clone(), owner, policy))
         }
     }
 
@@ -159,7 +167,7 @@ impl Broker {
 
     /// Builds queues and subscriptions from the journal.
     pub(super) fn restore(self: &Arc<Self>) {
-        let prioritized = self.options().prioritized_messages;
+        let policies = &self.options().policies;
         for backlog in self.store().backlogs() {
             let descriptor = match Descriptor::decode(backlog.descriptor()) {
                 Ok(descriptor) => descriptor,
@@ -171,7 +179,8 @@ impl Broker {
             };
             match descriptor {
                 Descriptor::Queue { name } => {
-                    let queue = Queue::new(name.clone(), None, None, Some(backlog), prioritized);
+                    let policy = policies.of(&name);
+                    let queue = Queue::new(name.clone(), None, None, Some(backlog), policy);
                     self.destinations.write().insert(name, Target::Queue(queue));
                 }
                 Descriptor::Subscription {
@@ -183,7 +192,7 @@ impl Broker {
                         Some(descriptor),
                         None,
                         Some(backlog),
-                        prioritized,
+                        policies.of(&topic),
                     );
                     if let Ok(topic) = self.topic_named(&topic) {
                         topic.add_subscription(&queue);
@@ -193,14 +202,14 @@ impl Broker {
             }
         }
     }
+}
 
-    /// The order of a message in the backlogs of topics.
-    pub(super) fn order_of(&self, message: &Message) -> u8 {
-        if self.options().prioritized_messages {
-            message.priority().clamp(0, 9).unsigned_abs()
-        } else {
-            PLAIN_ORDER
-        }
+/// The order in which a message is dispatched from a backlog under this policy.
+pub(super) fn order_of(message: &Message, policy: &Policy) -> u8 {
+    if policy.prioritized_messages {
+        message.priority().clamp(0, 9).unsigned_abs()
+    } else {
+        PLAIN_ORDER
     }
 }
 

@@ -41,6 +41,7 @@ mod memory;
 mod message;
 mod options;
 mod outbox;
+pub mod policy;
 mod producer;
 mod queue;
 mod status;

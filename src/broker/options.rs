@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::policy::Policies;
+
 /// What can be chosen about the broker; the defaults are those of the product.
 #[derive(Clone, Debug)]
 pub struct BrokerOptions {
@@ -11,8 +13,8 @@ pub struct BrokerOptions {
     pub memory_bytes: usize,
     /// Bytes of non-persistent messages in memory; beyond it sends to queues are refused.
     pub non_persistent_bytes: usize,
-    /// Dispatch by JMS priority; otherwise first in, first out, as ActiveMQ does by default.
-    pub prioritized_messages: bool,
+    /// What was chosen for single destinations.
+    pub policies: Policies,
     /// How long the sequence of a producer that does nothing is remembered.
     pub producer_retention: Duration,
     /// Time between two searches for expired messages; zero = only at dispatch.
@@ -34,7 +36,7 @@ impl Default for BrokerOptions {
             name: "baton".to_owned(),
             memory_bytes: 64 << 20,
             non_persistent_bytes: 256 << 20,
-            prioritized_messages: false,
+            policies: Policies::default(),
             producer_retention: Duration::from_secs(24 * 60 * 60),
             expiry_interval: Duration::from_secs(30),
             pending_message_limit: None,

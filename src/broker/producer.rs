@@ -10,7 +10,7 @@ use openwire::{ConnectionId, ProducerId};
 use parking_lot::Mutex;
 use storage::store::{Enqueued, NewMessage, ProducerSequence};
 
-use super::destination::Target;
+use super::destination::{Target, order_of};
 use super::queue::Queue;
 use super::topic::{Topic, offer};
 use super::{Broker, Message, Receipt, Refusal, wall_ms};
@@ -102,7 +102,7 @@ impl Broker {
             .collect::<Result<Vec<_>, _>>()?;
         let new = NewMessage {
             producer,
-            order: self.order_of(message),
+            order: order_of(message, topic.policy()),
             expiration_ms: message.expiration_ms(),
             body: message.stored().bytes(),
         };

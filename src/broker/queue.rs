@@ -15,7 +15,9 @@ use storage::{Backlog, Location, Lsn, Position};
 use super::browse::Browser;
 use super::consumer::{Address, Consumer, InFlight, LastDelivered, TransactionNumber};
 use super::descriptor::{Descriptor, SubscriptionKey};
+use super::destination::order_of;
 use super::outbox::Outbox;
+use super::policy::Policy;
 use super::stock::{Key, Place, Slot, Stock};
 use super::{Broker, Message, Receipt, Refusal};
 
@@ -28,6 +30,7 @@ pub(crate) struct Queue {
     owner: Option<ConnectionId>,
     pub(super) state: Mutex<State>,
     pub(super) counters: Counters,
+    policy: Arc<Policy>,
 }
 
 /// What status pages say of a destination.
@@ -80,14 +83,14 @@ impl Queue {
         subscription: Option<Descriptor>,
         owner: Option<ConnectionId>,
         backlog: Option<Arc<Backlog>>,
-        is_prioritized: bool,
+        policy: Arc<Policy>,
     ) -> Arc<Self> {
         Arc::new(Queue {
             name,
             subscription,
             owner,
             state: Mutex::new(State {
-                stock: Stock::new(backlog, is_prioritized),
+                stock: Stock::new(backlog, policy.prioritized_messages),
                 consumers: Vec::new(),
                 turn: 0,
                 browsers: Vec::new(),
@@ -98,11 +101,17 @@ impl Queue {
                 is_deleted: false,
             }),
             counters: Counters::default(),
+            policy,
         })
     }
 
     pub(super) fn name(&self) -> &Destination {
         &self.name
+    }
+
+    /// What operators chose for it; of a subscription, for its topic.
+    pub(super) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
     }
 
     /// What the subscription was made with; None for a queue.
@@ -147,7 +156,7 @@ impl Queue {
         producer: Option<ProducerSequence<'_>>,
     ) -> Result<Receipt, Refusal> {
         let backlog = self.backlog(broker)?;
-        let order = self.state.lock().stock.order_of(message.priority());
+        let order = order_of(message, &self.policy);
         let new = NewMessage {
             producer,
             order,

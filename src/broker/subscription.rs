@@ -34,8 +34,8 @@ impl Broker {
             subscriptions.remove(key);
         }
         let topic = self.topic_named(topic)?;
-        let prioritized = self.options().prioritized_messages;
-        let queue = Queue::new(topic.name().clone(), Some(wanted), None, None, prioritized);
+        let policy = Arc::clone(topic.policy());
+        let queue = Queue::new(topic.name().clone(), Some(wanted), None, None, policy);
         queue.backlog(self)?;
         topic.add_subscription(&queue);
         subscriptions.insert(key.clone(), Arc::clone(&queue));

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::consumer::{Acknowledgement, Address};
 use super::memory::Memory;
 use super::outbox::Delivery;
+use super::policy::Policy;
 use super::queue::{Counters, Queue};
 use super::{Message, wall_ms};
 
@@ -20,6 +21,7 @@ pub(crate) struct Topic {
     owner: Option<ConnectionId>,
     members: Mutex<Members>,
     pub(super) counters: Counters,
+    policy: Arc<Policy>,
 }
 
 #[derive(Default)]
@@ -31,13 +33,23 @@ struct Members {
 }
 
 impl Topic {
-    pub(super) fn new(name: Destination, owner: Option<ConnectionId>) -> Arc<Self> {
+    pub(super) fn new(
+        name: Destination,
+        owner: Option<ConnectionId>,
+        policy: Arc<Policy>,
+    ) -> Arc<Self> {
         Arc::new(Topic {
+            policy,
             name,
             owner,
             members: Mutex::default(),
             counters: Counters::default(),
         })
+    }
+
+    /// What operators chose for it.
+    pub(super) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
     }
 
     pub(super) fn name(&self) -> &Destination {

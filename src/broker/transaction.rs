@@ -13,7 +13,7 @@ use storage::store::NewMessage;
 use storage::{Backlog, Lsn, Position};
 
 use super::consumer::{Acknowledgement, TransactionNumber};
-use super::destination::Target;
+use super::destination::{Target, order_of};
 use super::dispatcher::Visit;
 use super::queue::Queue;
 use super::topic::offer;
@@ -102,7 +102,7 @@ impl Transaction {
             // What the client repeats after a reconnect is only what was not committed, so nothing
             // is to be suppressed, and a sequence must not be remembered before the commit.
             producer: None,
-            order: broker.order_of(&message),
+            order: order_of(&message, target.policy()),
             expiration_ms: message.expiration_ms(),
             body: message.stored().bytes(),
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use storage::Store;
 
+use crate::broker::policy::{Policies, Policy};
 use crate::broker::{Broker, BrokerOptions, BrokerStatus, ShutDownNotice};
 use crate::config::Config;
 use crate::protocol::openwire::OpenWireOptions;
@@ -98,7 +99,13 @@ fn broker_options(config: &Config) -> BrokerOptions {
         name: broker.name.value.clone(),
         memory_bytes: bytes(broker.message_memory.value.0),
         non_persistent_bytes: bytes(broker.non_persistent_memory.value.0),
-        prioritized_messages: broker.prioritized_messages.value,
+        policies: Policies::new(
+            Policy {
+                prioritized_messages: broker.prioritized_messages.value,
+                ..Policy::default()
+            },
+            Vec::new(),
+        ),
         producer_retention: broker.producer_retention.value.duration(),
         expiry_interval: broker.expiry_interval.value.duration(),
         peers: announced(config),

@@ -1,6 +1,7 @@
 //! Who gets what, in which order.
 
 use super::*;
+use crate::broker::policy::{Policies, Policy};
 
 #[test]
 fn a_queue_keeps_its_order_over_takeovers_and_flags_what_may_have_been_seen() {
@@ -74,14 +75,21 @@ fn a_lost_connection_gives_back_what_it_had_and_does_not_count_what_it_never_got
     assert_eq!(other.texts(1, 2), expected);
 }
 
+fn prioritized(prioritized_messages: bool) -> BrokerOptions {
+    let policy = Policy {
+        prioritized_messages,
+        ..Policy::default()
+    };
+    BrokerOptions {
+        policies: Policies::new(policy, Vec::new()),
+        ..BrokerOptions::default()
+    }
+}
+
 #[test]
 fn priorities_decide_only_when_asked_for() {
     for (prioritized_messages, expected) in [(false, ["low", "high"]), (true, ["high", "low"])] {
-        let options = BrokerOptions {
-            prioritized_messages,
-            ..BrokerOptions::default()
-        };
-        let fixture = Fixture::with(options);
+        let fixture = Fixture::with(prioritized(prioritized_messages));
         let mut peer = fixture.connect("one");
         for (text, priority) in [("low", 1), ("high", 9)] {
             let mut message = peer.message(&queue(), text);
@@ -95,11 +103,7 @@ fn priorities_decide_only_when_asked_for() {
 
 #[test]
 fn a_late_urgent_message_overtakes_a_long_backlog() {
-    let options = BrokerOptions {
-        prioritized_messages: true,
-        ..BrokerOptions::default()
-    };
-    let fixture = Fixture::with(options);
+    let fixture = Fixture::with(prioritized(true));
     let mut peer = fixture.connect("one");
     for number in 0..1_500 {
         let message = peer.message(&queue(), &number.to_string());
