@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use openwire::{ConnectionId, Destination, DestinationKind};
+use openwire::{ConnectionId, ConsumerId, Destination};
 
 use super::descriptor::Descriptor;
-use super::policy::Policy;
+use super::names::{self, Reach};
+use super::policy::{DestinationPattern, Policy};
 use super::queue::Queue;
 use super::stock::PLAIN_ORDER;
 use super::topic::Topic;
@@ -16,6 +17,7 @@ use super::{Broker, Message, Refusal};
 #[derive(Default)]
 pub(super) struct Destinations {
     by_name: HashMap<Destination, Target>,
+    watchers: Vec<Watcher>,
 }
 
 /// What a name stands for.
@@ -87,29 +89,22 @@ impl Destinations {
     }
 }
 
-/// Refuses names that stand for several destinations, and empty ones.
-fn check_name(destination: &Destination) -> Result<(), Refusal> {
-    let name = destination
-        .name
-        .as_ref()
-        .map_or(&b""[..], |name| name.as_bytes());
-    let unsupported = |what| {
-        Err(Refusal::UnsupportedName {
-            destination: destination.clone(),
-            what,
-        })
-    };
-    if name.is_empty() {
-        return Err(Refusal::NamelessDestination);
+/// Attaches a consumer to a destination. It runs while the map of destinations is locked, so it must
+/// not look destinations up; doing it twice for the same destination must be harmless.
+pub(super) type Attach = Box<dyn Fn(&Arc<Broker>, &Target) + Send + Sync>;
+
+/// A consumer that waits for destinations whose names match.
+#[allow(dead_code, reason = "for consumers with wildcards")]
+struct Watcher {
+    consumer: ConsumerId,
+    patterns: Vec<DestinationPattern>,
+    attach: Attach,
+}
+
+impl Watcher {
+    fn wants(&self, name: &Destination) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(name))
     }
-    if name.contains(&b',') {
-        return unsupported("composite destinations");
-    }
-    let is_wildcard = |part: &[u8]| part == b"*" || part == b">";
-    if name.split(|&byte| byte == b'.').any(is_wildcard) {
-        return unsupported("wildcards");
-    }
-    Ok(())
 }
 
 impl Broker {
@@ -118,7 +113,6 @@ impl Broker {
         if let Some(target) = self.destinations.read().get(name) {
             return Ok(target.clone());
         }
-        check_name(name)?;
         if name.kind.is_temporary() {
             return Err(Refusal::NoSuchDestination(name.clone()));
         }
@@ -129,7 +123,7 @@ impl Broker {
                 None => {
                     let name = name.detached();
                     let target = self.make_target(&name, None);
-                    destinations.insert(name, target.clone());
+                    self.introduce(&mut destinations, name, &target);
                     (target, true)
                 }
             }
@@ -138,6 +132,62 @@ impl Broker {
             self.advise_destination(name, true);
         }
         Ok(target)
+    }
+
+    /// What a consumer's destination stands for.
+    ///
+    /// # Errors
+    /// When it has no name, or too many.
+    pub(super) fn reach(self: &Arc<Self>, destination: &Destination) -> Result<Reach, Refusal> {
+        let read = names::read(destination, None)?;
+        names::reach(&read)
+    }
+
+    /// Calls `attach` for every destination that one of the patterns matches: for those there are
+    /// now, and for each one that is made later, before anybody else can find it.
+    #[allow(dead_code, reason = "for consumers with wildcards")]
+    pub(super) fn watch(
+        self: &Arc<Self>,
+        consumer: &ConsumerId,
+        patterns: Vec<DestinationPattern>,
+        attach: Attach,
+    ) {
+        let mut destinations = self.destinations.write();
+        let watcher = Watcher {
+            consumer: consumer.clone(),
+            patterns,
+            attach,
+        };
+        for (name, target) in &destinations.by_name {
+            if watcher.wants(name) {
+                (watcher.attach)(self, target);
+            }
+        }
+        destinations.watchers.push(watcher);
+    }
+
+    /// Ends a [`Broker::watch`]. What the consumer is attached to stays as it is.
+    #[allow(dead_code, reason = "for consumers with wildcards")]
+    pub(super) fn unwatch(&self, consumer: &ConsumerId) {
+        let mut destinations = self.destinations.write();
+        destinations
+            .watchers
+            .retain(|watcher| watcher.consumer != *consumer);
+    }
+
+    /// Puts a new destination into the map, with the consumers that waited for it.
+    pub(super) fn introduce(
+        self: &Arc<Self>,
+        destinations: &mut Destinations,
+        name: Destination,
+        target: &Target,
+    ) {
+        for watcher in &destinations.watchers {
+            if watcher.wants(&name) {
+                (watcher.attach)(self, target);
+            }
+        }
+        destinations.insert(name, target.clone());
     }
 
     pub(super) fn make_target(&self, name: &Destination, owner: Option<ConnectionId>) -> Target {
@@ -210,56 +260,5 @@ pub(super) fn order_of(message: &Message, policy: &Policy) -> u8 {
         message.priority().clamp(0, 9).unsigned_abs()
     } else {
         PLAIN_ORDER
-    }
-}
-
-/// The destinations that a consumer's destination stands for: several only for topics.
-pub(super) fn parts(destination: &Destination) -> Result<Vec<Destination>, Refusal> {
-    let name = destination.name.clone().unwrap_or_default();
-    if destination.kind != DestinationKind::Topic || !name.as_bytes().contains(&b',') {
-        check_name(destination)?;
-        return Ok(vec![destination.detached()]);
-    }
-    let text = name.to_string_lossy();
-    let mut parts = Vec::new();
-    for part in text.split(',').map(str::trim) {
-        let part = part.strip_prefix("topic://").unwrap_or(part);
-        if part.contains("://") {
-            return Err(Refusal::UnsupportedName {
-                destination: destination.clone(),
-                what: "composite destinations of queues and topics",
-            });
-        }
-        let part = Destination::topic(part);
-        check_name(&part)?;
-        parts.push(part);
-    }
-    Ok(parts)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_composite_topic_has_parts_and_other_special_names_are_refused() {
-        let advisory = Destination::topic("ActiveMQ.Advisory.TempQueue,topic://B");
-        let expected = [
-            Destination::topic("ActiveMQ.Advisory.TempQueue"),
-            Destination::topic("B"),
-        ];
-        assert_eq!(parts(&advisory).expect("topics"), expected);
-        let odd = Destination::queue("a*b.c>d");
-        assert_eq!(parts(&odd).expect("no wildcard"), [odd]);
-        for refused in [
-            Destination::queue("A,B"),
-            Destination::queue("A.>"),
-            Destination::topic("A.*.B"),
-            Destination::topic("A,queue://B"),
-            Destination::topic("A,"),
-            Destination::queue(""),
-        ] {
-            assert!(parts(&refused).is_err(), "{refused}");
-        }
     }
 }

@@ -39,6 +39,7 @@ mod error;
 mod expiry;
 mod memory;
 mod message;
+mod names;
 mod options;
 mod outbox;
 pub mod policy;

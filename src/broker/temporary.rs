@@ -31,7 +31,7 @@ impl Broker {
             }
             let name = name.detached();
             let target = self.make_target(&name, Some(owner.clone()));
-            destinations.insert(name, target);
+            self.introduce(&mut destinations, name, &target);
         }
         self.advise_destination(name, true);
         Ok(true)

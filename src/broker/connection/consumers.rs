@@ -7,7 +7,7 @@ use openwire::{ConsumerId, Destination};
 use super::{Connection, ConsumerRequest, Entry, Home, PullTimeout};
 use crate::broker::consumer::{Acknowledgement, Address, LastDelivered};
 use crate::broker::descriptor::SubscriptionKey;
-use crate::broker::destination::{Target, parts};
+use crate::broker::destination::Target;
 use crate::broker::topic::TopicConsumer;
 use crate::broker::{Receipt, Refusal};
 
@@ -31,7 +31,15 @@ impl Connection {
                 selector: selector.clone(),
             });
         }
-        let destinations = parts(&request.destination)?;
+        let reach = self.broker.reach(&request.destination)?;
+        let is_of_queues = request.destination.kind.is_queue() && reach.names.len() != 1;
+        if !reach.patterns.is_empty() || is_of_queues {
+            return Err(Refusal::UnsupportedName {
+                destination: request.destination.clone(),
+                what: "wildcards and composite queues of consumers",
+            });
+        }
+        let destinations = reach.names;
         let (home, receipt) = self.open(&request, &destinations)?;
         let entry = Entry {
             home,
