@@ -17,13 +17,15 @@ mod producer;
 mod restore;
 mod session;
 mod wire;
+mod xa;
 
 pub use connection::{Connection, ConnectionBuilder};
 pub use consumer::{Browser, Consumer, ConsumerOptions};
 pub use error::{ClientError, Refusal};
-pub use message::Message;
+pub use message::{Message, Schedule};
 pub use producer::{Producer, SendOptions};
 pub use session::{AckMode, Session};
 pub use wire::{
     BoxedStream, Dial, DialFuture, LinkError, OpenWireConnector, Stream, TcpDial, WireLink,
 };
+pub use xa::{Ending, Start, Vote, XaSession, Xid, XidError};

@@ -21,7 +21,7 @@ mod redact;
 
 pub use client::{
     AckMode, Browser, ClientError, Connection, ConnectionBuilder, Consumer, ConsumerOptions,
-    Message, Producer, Refusal, SendOptions, Session,
+    Message, Producer, Refusal, SendOptions, Session, XaSession, Xid,
 };
 pub use lint::{Finding, Severity, lint};
 pub use redact::redact;

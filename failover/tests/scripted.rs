@@ -5,11 +5,12 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use failover::client::{ConsumerOptions, SendOptions};
+use failover::client::{ConsumerOptions, Ending, SendOptions, Start};
 use failover::transport::Event;
-use failover::{AckMode, ClientError, Connection, Destination, Message};
+use failover::{AckMode, ClientError, Connection, Destination, Message, Xid};
 use openwire::{
-    Command, ConnectionControl, MessageDispatch, ProducerAck, TransactionStep, WireFormat,
+    Command, ConnectionControl, MessageDispatch, ProducerAck, TransactionId, TransactionStep,
+    WireFormat,
 };
 use support::{Link, Toy};
 use tokio::task::JoinHandle;
@@ -650,4 +651,83 @@ fn nested(options: &str) -> String {
         .map(|option| format!("nested.{option}"))
         .collect();
     options.join("&")
+}
+
+/// What a scripted broker sees of distributed transactions.
+fn xa_step(command: &Command) -> (Option<TransactionStep>, bool) {
+    match command {
+        Command::TransactionInfo(info) => (
+            info.step(),
+            matches!(info.transaction_id, Some(TransactionId::Xa(_))),
+        ),
+        other => panic!("{}", other.name()),
+    }
+}
+
+#[tokio::test]
+async fn a_prepare_whose_answer_is_lost_is_in_doubt_and_not_repeated() {
+    let toy = Toy::start().await;
+    let (connection, mut link) = connected(&toy, "").await;
+    let client = tokio::spawn(async move {
+        let xid = Xid::new(1, b"global", b"branch").unwrap();
+        let xa = connection.xa_session().await.unwrap();
+        xa.start(&xid, Start::New).await.unwrap();
+        let producer = xa.session().producer(&queue()).await.unwrap();
+        producer.send(message("x")).await.unwrap();
+        xa.end(&xid, Ending::Success).await.unwrap();
+        let error = xa.prepare(&xid).await.unwrap_err();
+        xa.rollback(&xid).await.unwrap();
+        (error, connection)
+    });
+    for expected in [TransactionStep::Begin, TransactionStep::End] {
+        let command = link.answer_until("TransactionInfo").await;
+        assert_eq!(xa_step(&command), (Some(expected), true));
+        link.answer(&command).await;
+    }
+    let prepare = link.answer_until("TransactionInfo").await;
+    assert_eq!(xa_step(&prepare), (Some(TransactionStep::Prepare), true));
+    drop(link);
+    let mut link = toy.accept_connection().await;
+    let next = link.answer_until("TransactionInfo").await;
+    assert_eq!(xa_step(&next), (Some(TransactionStep::Rollback), true));
+    link.answer(&next).await;
+    let (error, _connection) = client.await.unwrap();
+    assert!(error.is_in_doubt(), "{error}");
+}
+
+#[tokio::test]
+async fn a_distributed_transaction_that_received_before_a_reconnect_cannot_be_prepared() {
+    let toy = Toy::start().await;
+    let (connection, mut link) = connected(&toy, "").await;
+    let (ended, has_ended) = tokio::sync::oneshot::channel();
+    let client = tokio::spawn(async move {
+        let xid = Xid::new(1, b"global", b"branch").unwrap();
+        let xa = connection.xa_session().await.unwrap();
+        let consumer = xa.session().consumer(&queue()).await.unwrap();
+        xa.start(&xid, Start::New).await.unwrap();
+        assert_eq!(body(consumer.receive(PATIENCE).await.unwrap()), "m1");
+        xa.end(&xid, Ending::Success).await.unwrap();
+        let mut events = connection.events();
+        ended.send(()).unwrap();
+        while !matches!(events.recv().await, Ok(Event::Connected { .. })) {}
+        let error = xa.prepare(&xid).await.unwrap_err();
+        xa.rollback(&xid).await.unwrap();
+        (error, connection)
+    });
+    let consumer = link.consumer().await;
+    let begin = link.answer_until("TransactionInfo").await;
+    link.answer(&begin).await;
+    link.dispatch(&consumer, 1).await;
+    assert_eq!(link.ack().await, "Standard 1-1 x1 in transaction");
+    let end = link.answer_until("TransactionInfo").await;
+    link.answer(&end).await;
+    has_ended.await.unwrap();
+    drop(link);
+    let mut link = toy.accept_connection().await;
+    link.answer_until("ConsumerControl").await;
+    let rollback = link.answer_until("TransactionInfo").await;
+    assert_eq!(xa_step(&rollback), (Some(TransactionStep::Rollback), true));
+    link.answer(&rollback).await;
+    let (error, _connection) = client.await.unwrap();
+    assert!(error.is_rolled_back(), "{error}");
 }

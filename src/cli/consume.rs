@@ -54,6 +54,18 @@ pub(super) struct ConsumeArgs {
     #[arg(long, value_name = "CONDITION")]
     selector: Option<String>,
 
+    /// Get all of the queue's messages while consuming; others wait
+    #[arg(long)]
+    exclusive: bool,
+
+    /// Consumers of a higher priority are served first, 0 to 127
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i8).range(0..), value_name = "N")]
+    priority: i8,
+
+    /// Also get what a topic keeps of the past
+    #[arg(long, requires = "topic")]
+    retroactive: bool,
+
     /// Consume as this durable subscription, which keeps messages while nobody consumes
     #[arg(long, value_name = "NAME", requires = "topic", requires = "client_id")]
     durable: Option<String>,
@@ -123,6 +135,9 @@ async fn open(connection: &Connection, args: &ConsumeArgs) -> anyhow::Result<(Se
     let options = ConsumerOptions {
         selector: args.selector.clone(),
         prefetch: args.prefetch,
+        exclusive: args.exclusive,
+        priority: args.priority,
+        retroactive: args.retroactive,
         ..ConsumerOptions::default()
     };
     let opened = match &args.durable {

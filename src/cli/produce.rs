@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use failover::{AckMode, Connection, Destination, Message, Producer, SendOptions, Session};
+use failover::client::Schedule;
+use failover::{AckMode, Connection, Destination, Message, Producer, SendOptions, Session, Value};
 use parking_lot::Mutex;
 
 use super::client::{ClientArgs, parse_size, parse_time};
@@ -28,7 +29,9 @@ Examples:
   baton produce 'failover:(tcp://a:61616,tcp://b:61616)' orders --count 10000 --rate 500
   baton produce tcp://127.0.0.1:61616 orders --text 'hello' --count 1
   baton produce orders --count 100000 --size 20kb --producers 16
-  baton produce prices --topic --non-persistent --time-to-live 10s"
+  baton produce prices --topic --non-persistent --time-to-live 10s
+  baton produce orders --count 1 --text 'wake up' --delay 10min
+  baton produce orders --property region=EU --property amount=12.5 --group customer-7"
 )]
 pub(super) struct ProduceArgs {
     #[command(flatten)]
@@ -66,6 +69,30 @@ pub(super) struct ProduceArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i8).range(0..=9))]
     priority: i8,
 
+    /// A property of each message: true, false, a number or a text; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_property)]
+    property: Vec<(String, Value)>,
+
+    /// Group of the messages: one consumer at a time gets them, in order
+    #[arg(long, value_name = "ID")]
+    group: Option<String>,
+
+    /// Deliver only after this time; needs the broker's scheduler
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    delay: Option<Duration>,
+
+    /// Deliver again and again with this time between
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "repeat")]
+    period: Option<Duration>,
+
+    /// How often each message is delivered again
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    repeat: Option<i32>,
+
+    /// Deliver at the times of this cron entry, like '0 6 * * *'
+    #[arg(long, value_name = "ENTRY")]
+    cron: Option<String>,
+
     /// How long each message lives [default: for ever]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     time_to_live: Option<Duration>,
@@ -76,6 +103,9 @@ struct Run {
     destination: Destination,
     body: Body,
     options: SendOptions,
+    properties: Vec<(String, Value)>,
+    group: Option<String>,
+    schedule: Schedule,
     batch: Option<usize>,
     count: u64,
     next: AtomicU64,
@@ -105,6 +135,14 @@ pub(super) async fn main(args: ProduceArgs) -> anyhow::Result<ExitCode> {
             priority: args.priority,
             time_to_live: args.time_to_live,
             is_async: false,
+        },
+        properties: args.property,
+        group: args.group,
+        schedule: Schedule {
+            delay: args.delay,
+            period: args.period,
+            repeat: args.repeat,
+            cron: args.cron,
         },
         batch: args.transacted.map(|batch| batch.max(1)),
         count: args.count,
@@ -245,11 +283,19 @@ impl Run {
     }
 
     fn message(&self, number: u64) -> anyhow::Result<Message> {
-        let message = match &self.body {
+        let mut message = match &self.body {
             Body::Bytes(bytes) => Message::bytes(bytes.clone()),
             Body::Text(text) => Message::text(text)?,
         };
-        Ok(message.with_property("number", i64::try_from(number).unwrap_or(i64::MAX))?)
+        message.set_property("number", i64::try_from(number).unwrap_or(i64::MAX))?;
+        for (name, value) in &self.properties {
+            message.set_property(name, value.clone())?;
+        }
+        if let Some(group) = &self.group {
+            let sequence = i32::try_from(number + 1).unwrap_or(i32::MAX);
+            message = message.with_group(group, sequence);
+        }
+        Ok(message.with_schedule(&self.schedule)?)
     }
 
     fn size(&self) -> usize {
@@ -257,5 +303,44 @@ impl Run {
             Body::Bytes(bytes) => bytes.len(),
             Body::Text(text) => text.len(),
         }
+    }
+}
+
+/// A property on the command line, of the type that it looks like.
+fn parse_property(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| "write NAME=VALUE".to_owned())?;
+    let value = if let Ok(value) = value.parse::<bool>() {
+        Value::from(value)
+    } else if let Ok(value) = value.parse::<i64>() {
+        Value::from(value)
+    } else if let Ok(value) = value.parse::<f64>() {
+        Value::from(value)
+    } else {
+        Value::from(value)
+    };
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_has_the_type_that_it_looks_like() {
+        let cases: [(&str, Value); 5] = [
+            ("a=true", true.into()),
+            ("a=12", 12_i64.into()),
+            ("a=1.5", 1.5_f64.into()),
+            ("a=x=y", "x=y".into()),
+            ("a=", "".into()),
+        ];
+        for (text, value) in cases {
+            assert_eq!(parse_property(text), Ok(("a".to_owned(), value)), "{text}");
+        }
+        assert!(parse_property("=1").is_err());
+        assert!(parse_property("a").is_err());
     }
 }

@@ -19,6 +19,7 @@ use super::error::ClientError;
 use super::restore::StateTracker;
 use super::session::{AckMode, Session};
 use super::wire::{Dial, OpenWireConnector, TcpDial};
+use super::xa::XaSession;
 use crate::options::JmsOptions;
 use crate::transport::{Event, Reconnector};
 use crate::uri::ClientUri;
@@ -327,7 +328,19 @@ impl Connection {
     /// When the connection is closed or gone for good.
     pub async fn session(&self, mode: AckMode) -> Result<Session, ClientError> {
         let number = self.inner.next_session.fetch_add(1, Ordering::Relaxed);
-        Session::open(Arc::clone(&self.inner), self.inner.id.session(number), mode).await
+        let id = self.inner.id.session(number);
+        Session::open(Arc::clone(&self.inner), id, mode, false).await
+    }
+
+    /// Opens a session whose work belongs to distributed transactions.
+    ///
+    /// # Errors
+    /// When the connection is closed or gone for good.
+    pub async fn xa_session(&self) -> Result<XaSession, ClientError> {
+        let number = self.inner.next_session.fetch_add(1, Ordering::Relaxed);
+        let (id, mode) = (self.inner.id.session(number), AckMode::Transacted);
+        let session = Session::open(Arc::clone(&self.inner), id, mode, true).await?;
+        Ok(XaSession::new(session))
     }
 
     /// Creates a queue that lives as long as this connection and that only it consumes from.

@@ -505,8 +505,13 @@ impl ConsumerInner {
 
     /// The transaction was committed; returns what closes the consumer if it waited for that.
     pub(super) fn committed(&self) -> Option<Command> {
+        lock(&self.state).acks.committed();
+        self.close_if_waiting()
+    }
+
+    /// What closes the consumer if it waited for the end of a transaction.
+    pub(super) fn close_if_waiting(&self) -> Option<Command> {
         let mut state = lock(&self.state);
-        state.acks.committed();
         state
             .closes_with_transaction
             .then(|| self.farewell(&mut state))
@@ -515,9 +520,26 @@ impl ConsumerInner {
     /// What was delivered comes again: after a rollback, or by `recover`. Returns what the broker
     /// must be told.
     pub(super) fn rolled_back(&self) -> Vec<Command> {
+        let delivered = lock(&self.state).acks.take_delivered();
+        self.deliver_again(delivered)
+    }
+
+    /// Takes what was delivered in a transaction that ends here but is not decided yet; with the
+    /// acknowledgement of it.
+    pub(super) fn detach(
+        &self,
+        transaction: &TransactionId,
+    ) -> Option<(Vec<MessageDispatch>, Command)> {
+        let mut state = lock(&self.state);
+        let due = state.acks.acknowledge_all()?;
+        let delivered = state.acks.take_delivered();
+        Some((delivered, self.command_in(due, Some(transaction.clone()))))
+    }
+
+    /// These come again. Returns what the broker must be told.
+    pub(super) fn deliver_again(&self, mut delivered: Vec<MessageDispatch>) -> Vec<Command> {
         let mut state = lock(&self.state);
         let mut commands = Vec::new();
-        let mut delivered = state.acks.take_delivered();
         if let Some(last) = delivered.last() {
             let before = last.redelivery_counter;
             let limit = self

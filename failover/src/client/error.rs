@@ -136,6 +136,19 @@ impl ClientError {
         }
     }
 
+    /// The XA error code, such as -4 (XAER_NOTA), of a refusal about a distributed transaction.
+    #[must_use]
+    pub fn xa_code(&self) -> Option<i32> {
+        let Self::Refused(refusal) = self else {
+            return None;
+        };
+        let (_, code) = refusal.message.split_once("xaErrorCode:")?;
+        let end = code
+            .find(|c: char| c != '-' && !c.is_ascii_digit())
+            .unwrap_or(code.len());
+        code[..end].parse().ok()
+    }
+
     /// Whether a transaction may have been committed or not.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use openwire::body::Body;
@@ -10,6 +11,20 @@ use openwire::{Destination, MessageId, MessageKind};
 
 use super::consumer::ConsumerInner;
 use super::error::ClientError;
+
+/// When the broker delivers a message; by default at once and once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// Time before the first delivery.
+    pub delay: Option<Duration>,
+    /// Time between repetitions.
+    pub period: Option<Duration>,
+    /// How often it is delivered again after the first time.
+    pub repeat: Option<i32>,
+    /// Delivered whenever this `cron` entry of five fields is due; delay, period and repetitions
+    /// then start at each of these times.
+    pub cron: Option<String>,
+}
 
 /// A message to send, or one that was received.
 #[derive(Clone)]
@@ -243,6 +258,28 @@ impl Message {
         self.wire.group_id = Some(id.into());
         self.wire.group_sequence = sequence;
         self
+    }
+
+    /// Has the broker deliver it later, and again if the schedule says so. Needs a broker whose
+    /// scheduler is on; others deliver it at once.
+    ///
+    /// # Errors
+    /// As [`Message::set_property`].
+    pub fn with_schedule(mut self, schedule: &Schedule) -> Result<Self, ClientError> {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        if let Some(delay) = schedule.delay {
+            self.set_property("AMQ_SCHEDULED_DELAY", ms(delay))?;
+        }
+        if let Some(period) = schedule.period {
+            self.set_property("AMQ_SCHEDULED_PERIOD", ms(period))?;
+        }
+        if let Some(repeat) = schedule.repeat {
+            self.set_property("AMQ_SCHEDULED_REPEAT", repeat)?;
+        }
+        if let Some(cron) = &schedule.cron {
+            self.set_property("AMQ_SCHEDULED_CRON", cron.as_str())?;
+        }
+        Ok(self)
     }
 
     /// Whether the broker keeps it through a failure.

@@ -25,7 +25,7 @@ pub(crate) struct Restored {
     pub(crate) commands: Vec<Command>,
     /// After them: the consumers' real prefetch.
     pub(crate) controls: Vec<ConsumerControl>,
-    /// Commits whose answer was lost: command number and transaction.
+    /// Commits and prepares whose answer was lost: command number and transaction.
     pub(crate) in_doubt: Vec<(i32, TransactionId)>,
 }
 
@@ -199,7 +199,8 @@ impl StateTracker {
         let Some(id) = &info.transaction_id else {
             return Tracking::ByRequest;
         };
-        if info.step() == Some(TransactionStep::Begin) {
+        let is_known = self.transactions.iter().any(|open| open.id == *id);
+        if info.step() == Some(TransactionStep::Begin) && !is_known {
             self.transactions.push(TransactionState {
                 id: id.clone(),
                 commands: vec![info.clone().into()],
@@ -266,13 +267,15 @@ impl StateTracker {
                     .retain(|known| known.destination != info.destination);
             }
             Command::TransactionInfo(info) => {
-                // Whatever a commit or rollback is answered with, the transaction is over.
+                // Whatever a commit or rollback is answered with, the transaction is over. One that is
+                // prepared is the brokers' own: nothing of it is repeated.
                 let ends = matches!(
                     info.step(),
                     Some(
                         TransactionStep::CommitOnePhase
                             | TransactionStep::CommitTwoPhase
                             | TransactionStep::Rollback
+                            | TransactionStep::Prepare
                     )
                 );
                 if ends {
@@ -325,7 +328,10 @@ impl StateTracker {
     fn restore_transactions(&mut self, restored: &mut Restored) {
         self.transactions.retain(|transaction| {
             if let Some(Command::TransactionInfo(last)) = transaction.commands.last()
-                && last.step() == Some(TransactionStep::CommitOnePhase)
+                && matches!(
+                    last.step(),
+                    Some(TransactionStep::CommitOnePhase | TransactionStep::Prepare)
+                )
             {
                 restored
                     .in_doubt

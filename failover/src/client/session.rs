@@ -35,7 +35,9 @@ pub enum AckMode {
 /// The transaction of a session.
 pub(super) struct Transaction {
     connection: Arc<ConnectionInner>,
-    current: Mutex<Option<LocalTransactionId>>,
+    /// Begun by its manager through [`super::xa::XaSession`], not by the first message.
+    is_distributed: bool,
+    current: Mutex<Option<TransactionId>>,
     /// A reconnect made messages void that the transaction had received.
     is_spoiled: AtomicBool,
     /// Messages were received in it, so it must not outlive the link they came over.
@@ -46,7 +48,7 @@ pub(super) struct Transaction {
 
 impl Transaction {
     pub(super) fn current(&self) -> Option<TransactionId> {
-        lock(&self.current).clone().map(TransactionId::Local)
+        lock(&self.current).clone()
     }
 
     /// The current transaction can only be rolled back any more.
@@ -66,23 +68,32 @@ impl Transaction {
         if let Some(current) = self.current() {
             return Ok(current);
         }
+        if self.is_distributed {
+            let what = "no distributed transaction is started in this session";
+            return Err(ClientError::IllegalState(what));
+        }
         let _beginning = self.beginning.lock().await;
         if let Some(current) = self.current() {
             return Ok(current);
         }
-        let id = LocalTransactionId {
+        let id = TransactionId::Local(LocalTransactionId {
             value: self.connection.next_transaction(),
             connection_id: Some(self.connection.id.clone()),
-        };
-        let begin = self.step(id.clone().into(), TransactionStep::Begin);
+        });
+        let begin = self.step(id.clone(), TransactionStep::Begin);
         handle.oneway(vec![begin], None).await?;
-        self.is_spoiled.store(false, Ordering::Release);
-        self.has_received.store(false, Ordering::Release);
-        *lock(&self.current) = Some(id.clone());
-        Ok(id.into())
+        self.started(id.clone());
+        Ok(id)
     }
 
-    fn step(&self, transaction_id: TransactionId, step: TransactionStep) -> Command {
+    /// Everything from now on belongs to this transaction.
+    pub(super) fn started(&self, id: TransactionId) {
+        self.is_spoiled.store(false, Ordering::Release);
+        self.has_received.store(false, Ordering::Release);
+        *lock(&self.current) = Some(id);
+    }
+
+    pub(super) fn step(&self, transaction_id: TransactionId, step: TransactionStep) -> Command {
         TransactionInfo {
             connection_id: Some(self.connection.id.clone()),
             transaction_id: Some(transaction_id),
@@ -93,8 +104,8 @@ impl Transaction {
     }
 
     /// Ends the current transaction on this side.
-    fn end(&self) -> Option<Ended> {
-        let id = lock(&self.current).take()?.into();
+    pub(super) fn end(&self) -> Option<Ended> {
+        let id = lock(&self.current).take()?;
         let is_spoiled = self.is_spoiled.swap(false, Ordering::AcqRel);
         let has_received = self.has_received.swap(false, Ordering::AcqRel);
         Some(Ended {
@@ -106,10 +117,10 @@ impl Transaction {
 }
 
 /// A transaction that is over on this side.
-struct Ended {
-    id: TransactionId,
-    is_spoiled: bool,
-    has_received: bool,
+pub(super) struct Ended {
+    pub(super) id: TransactionId,
+    pub(super) is_spoiled: bool,
+    pub(super) has_received: bool,
 }
 
 /// A session as its producers and consumers see it.
@@ -137,7 +148,7 @@ impl SessionInner {
         self.transaction.begin(self.handle()).await
     }
 
-    fn live_consumers(&self) -> Vec<Arc<ConsumerInner>> {
+    pub(super) fn live_consumers(&self) -> Vec<Arc<ConsumerInner>> {
         let mut consumers = lock(&self.consumers);
         consumers.retain(|consumer| consumer.strong_count() > 0);
         consumers.iter().filter_map(Weak::upgrade).collect()
@@ -278,7 +289,7 @@ impl SessionInner {
 /// Creates producers and consumers, and holds what they acknowledge and commit together. Calls
 /// may overlap, but commit, rollback and recover should not overlap with others.
 pub struct Session {
-    inner: Arc<SessionInner>,
+    pub(super) inner: Arc<SessionInner>,
 }
 
 impl fmt::Debug for Session {
@@ -295,6 +306,7 @@ impl Session {
         connection: Arc<ConnectionInner>,
         id: SessionId,
         mode: AckMode,
+        is_distributed: bool,
     ) -> Result<Self, ClientError> {
         let info = SessionInfo {
             session_id: Some(id.clone()),
@@ -303,6 +315,7 @@ impl Session {
         connection.handle.oneway(vec![info.into()], None).await?;
         let transaction = Arc::new(Transaction {
             connection: Arc::clone(&connection),
+            is_distributed,
             current: Mutex::new(None),
             is_spoiled: AtomicBool::new(false),
             has_received: AtomicBool::new(false),
@@ -502,6 +515,10 @@ impl Session {
     }
 
     fn check_transacted(&self) -> Result<(), ClientError> {
+        if self.inner.transaction.is_distributed {
+            let what = "a distributed transaction ends through its XaSession";
+            return Err(ClientError::IllegalState(what));
+        }
         if self.inner.mode == AckMode::Transacted {
             return Ok(());
         }
