@@ -3,6 +3,8 @@
 use openwire::{ConsumerId, Destination, WireString};
 use storage::store::AppendError;
 
+use super::selector::SelectorError;
+
 /// Why the broker does not do what a client asked for. Protocols translate it into their own errors.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -48,6 +50,9 @@ pub enum Refusal {
         /// The selector.
         selector: WireString,
     },
+    /// A selector that is none.
+    #[error(transparent)]
+    InvalidSelector(#[from] SelectorError),
     /// A durable subscription with an active consumer.
     #[error("Durable consumer is in use for client: {client_id} and subscriptionName: {name}")]
     SubscriptionInUse {

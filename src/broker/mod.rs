@@ -45,6 +45,7 @@ mod outbox;
 pub mod policy;
 mod producer;
 mod queue;
+pub mod selector;
 mod status;
 mod stock;
 mod subscription;

@@ -8,6 +8,7 @@ use super::{Connection, ConsumerRequest, Entry, Home, PullTimeout};
 use crate::broker::consumer::{Acknowledgement, Address, LastDelivered};
 use crate::broker::descriptor::SubscriptionKey;
 use crate::broker::destination::Target;
+use crate::broker::selector::Selector;
 use crate::broker::topic::TopicConsumer;
 use crate::broker::{Receipt, Refusal};
 
@@ -26,9 +27,9 @@ impl Connection {
                 return Ok(Receipt::Done);
             }
         }
-        if let Some(selector) = request.selector.as_ref().filter(|text| !text.is_empty()) {
+        if let Some(selector) = Selector::of(request.selector.as_ref())? {
             return Err(Refusal::SelectorUnsupported {
-                selector: selector.clone(),
+                selector: selector.text().into(),
             });
         }
         let reach = self.broker.reach(&request.destination)?;

@@ -109,6 +109,7 @@ fn class_of(refusal: &Refusal) -> &'static str {
         | Refusal::ForeignTemporary(_)
         | Refusal::UnsupportedName { .. }
         | Refusal::NoSuchSubscription { .. } => exception::INVALID_DESTINATION,
+        Refusal::InvalidSelector(_) => exception::INVALID_SELECTOR,
         Refusal::MemoryFull { .. } | Refusal::Journal(_) => exception::RESOURCE_ALLOCATION,
         Refusal::NoSuchTransaction(_) | Refusal::TransactionFailed { .. } => {
             exception::TRANSACTION_ROLLED_BACK
