@@ -5,6 +5,7 @@
 //! for older peers, and for those advisories, the message is decoded and encoded again.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
@@ -77,6 +78,45 @@ impl MessageLayout {
         let mut reader = Reader::new(stored.clone(), Dialect::from(Version::LATEST));
         scan(&mut reader).map_err(|e| e.within("Message", ""))
     }
+
+    /// The layout after a change of length in front of all its fields.
+    fn moved(self, old_length: usize, new_length: usize) -> Self {
+        let moved = |at: u32| {
+            // Ordered so that nothing goes below zero: what is behind the head is behind the change.
+            let at = (at as usize + new_length).saturating_sub(old_length);
+            u32::try_from(at).unwrap_or(u32::MAX)
+        };
+        MessageLayout {
+            broker_sequence_id_at: self
+                .broker_sequence_id_at
+                .and_then(|at| NonZeroU32::new(moved(at.get()))),
+            redelivery_counter_at: moved(self.redelivery_counter_at),
+            group_first_at: moved(self.group_first_at),
+            end: moved(self.end),
+            carries_object: self.carries_object,
+        }
+    }
+}
+
+/// Where the two destinations are.
+struct HeadPlaces {
+    destination: Range<usize>,
+    original: Range<usize>,
+}
+
+fn head_places(reader: &mut Reader) -> Result<HeadPlaces, DecodeError> {
+    reader.skip(1 + 4 + 1)?; // type code, command id, response required
+    pass::<Option<ProducerId>>(reader)?;
+    let destination_at = reader.offset();
+    pass::<Option<Destination>>(reader)?;
+    let destination = destination_at..reader.offset();
+    pass::<Option<TransactionId>>(reader)?;
+    let original_at = reader.offset();
+    pass::<Option<Destination>>(reader)?;
+    Ok(HeadPlaces {
+        destination,
+        original: original_at..reader.offset(),
+    })
 }
 
 impl StoredMessage {
@@ -133,6 +173,37 @@ impl StoredMessage {
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// The same message at another destination, with `original` as the one that it was sent to. The
+    /// body is copied and not looked at.
+    ///
+    /// # Errors
+    ///
+    /// When the first fields are damaged, or a name is too long for the wire.
+    pub fn redirected(
+        &self,
+        destination: &Destination,
+        original: Option<&Destination>,
+    ) -> Result<Self, StoredMessageError> {
+        let mut reader = Reader::new(self.bytes.clone(), Dialect::from(Version::LATEST));
+        let places = head_places(&mut reader).map_err(|e| e.within("Message", ""))?;
+        let mut out = BytesMut::with_capacity(self.bytes.len() + 128);
+        let mut writer = Writer::new(&mut out, Version::LATEST.into());
+        writer.bytes(&self.bytes[..places.destination.start]);
+        write_present(destination, &mut writer).map_err(|e| e.within("Message", "destination"))?;
+        writer.bytes(&self.bytes[places.destination.end..places.original.start]);
+        match original {
+            Some(original) => write_present(original, &mut writer)
+                .map_err(|e| e.within("Message", "original_destination"))?,
+            None => writer.bool(false),
+        }
+        writer.bytes(&self.bytes[places.original.end..]);
+        let layout = self.layout.moved(self.bytes.len(), out.len());
+        Ok(StoredMessage {
+            bytes: out.freeze(),
+            layout,
+        })
     }
 
     /// Decodes the message.

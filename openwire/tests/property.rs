@@ -267,6 +267,35 @@ proptest! {
     }
 
     #[test]
+    fn a_redirected_message_is_dispatched_as_if_it_had_been_made_so(
+        stored in any_message(Version::LATEST),
+        (consumer_id, original, broker_sequence_id, redelivery_counter, first_in_group)
+            in any_dispatch(),
+        name in "[a-z.,]{1,300}",
+    ) {
+        let destination = Destination::topic(name);
+        let dispatch = Dispatch {
+            consumer_id: &consumer_id,
+            destination: Some(&destination),
+            broker_sequence_id,
+            redelivery_counter,
+            first_in_group,
+        };
+        let mut message = decode_message(stored.clone(), Version::LATEST).expect("a valid message");
+        message.destination = Some(destination.clone());
+        message.original_destination.clone_from(&original);
+        let slow = slow_dispatch(message, &dispatch, Version::LATEST).expect("in the latest");
+        let redirected = StoredMessage::new(stored)
+            .expect("a valid message")
+            .redirected(&destination, original.as_ref())
+            .expect("short names");
+        prop_assert!(StoredMessage::new(redirected.bytes().clone()).is_ok());
+        let mut fast = BytesMut::from(&b"before"[..]);
+        encode_dispatch(&dispatch, &redirected, Version::LATEST, &mut fast).expect("in the latest");
+        prop_assert_eq!(fast, slow);
+    }
+
+    #[test]
     fn a_message_from_any_version_is_stored_as_if_it_had_come_in_the_latest(
         (version, frame) in any_version().prop_flat_map(|v| (Just(v), any_message(v))),
         behind in prop::collection::vec(any::<u8>(), 0..4),

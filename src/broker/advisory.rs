@@ -163,7 +163,7 @@ impl Broker {
         }
     }
 
-    fn find(&self, name: &Destination) -> Option<Target> {
+    pub(super) fn find(&self, name: &Destination) -> Option<Target> {
         self.destinations.read().get(name).cloned()
     }
 

@@ -204,16 +204,14 @@ impl Queue {
         let (queue, owner) = (Arc::clone(self), Arc::clone(broker));
         broker.background().run(Box::new(move || {
             // What was consumed in the meantime may be gone from the journal as well.
-            let read: Vec<Option<Message>> = locations
+            let read: Vec<Option<Arc<Message>>> = locations
                 .into_iter()
-                .map(|location| owner.read_back(location))
+                .map(|location| queue.read_body(&owner, location))
                 .collect();
             queue.change(&owner, |state| {
                 if let Some(browser) = state.browser(&browser) {
                     browser.is_reading = false;
-                    browser
-                        .ready
-                        .extend(read.into_iter().flatten().map(Arc::new));
+                    browser.ready.extend(read.into_iter().flatten());
                 }
             });
         }));

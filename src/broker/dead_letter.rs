@@ -57,7 +57,7 @@ impl Broker {
         };
         let message = match &slot.message {
             Some(message) => Some(Arc::clone(message)),
-            None => self.read_back(location).map(Arc::new),
+            None => queue.read_body(self, location),
         };
         let target = self.dead_letter_queue(queue);
         match (message, target) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use openwire::{ConnectionId, ConsumerId, Destination};
 
@@ -28,10 +29,19 @@ pub(super) enum Target {
 }
 
 impl Target {
-    pub(super) fn is_deleted(&self) -> bool {
+    pub(super) fn name(&self) -> &Destination {
         match self {
-            Target::Queue(queue) => queue.is_deleted(),
-            Target::Topic(topic) => topic.is_deleted(),
+            Target::Queue(queue) => queue.name(),
+            Target::Topic(topic) => topic.name(),
+        }
+    }
+
+    /// Whether both are the same destination.
+    pub(super) fn is(&self, other: &Target) -> bool {
+        match (self, other) {
+            (Target::Queue(one), Target::Queue(other)) => Arc::ptr_eq(one, other),
+            (Target::Topic(one), Target::Topic(other)) => Arc::ptr_eq(one, other),
+            _ => false,
         }
     }
 
@@ -139,8 +149,15 @@ impl Broker {
     /// # Errors
     /// When it has no name, or too many.
     pub(super) fn reach(self: &Arc<Self>, destination: &Destination) -> Result<Reach, Refusal> {
-        let read = names::read(destination, None)?;
-        names::reach(&read)
+        let separator = self.options().interceptors.path_separator.as_deref();
+        let reach = names::reach(&*names::read(destination, separator)?)?;
+        for pattern in &reach.patterns {
+            // Messages of virtual topics wait in a queue with this very name, wildcards and all.
+            if self.options().interceptors.makes_queue_of(pattern) {
+                self.target(&pattern.to_destination())?;
+            }
+        }
+        Ok(reach)
     }
 
     /// Calls `attach` for every destination that one of the patterns matches: for those there are
@@ -186,6 +203,9 @@ impl Broker {
             if watcher.wants(&name) {
                 (watcher.attach)(self, target);
             }
+        }
+        if !name.kind.is_temporary() {
+            self.routes_version.fetch_add(1, Ordering::Release);
         }
         destinations.insert(name, target.clone());
     }

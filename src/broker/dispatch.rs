@@ -119,15 +119,15 @@ impl Queue {
     pub(super) fn read_back(self: &Arc<Self>, broker: &Arc<Broker>, run: Vec<(Key, Location)>) {
         let (queue, owner) = (Arc::clone(self), Arc::clone(broker));
         broker.background().run(Box::new(move || {
-            let read: Vec<(Key, Option<Message>)> = run
+            let read: Vec<(Key, Option<Arc<Message>>)> = run
                 .into_iter()
-                .map(|(key, location)| (key, owner.read_back(location)))
+                .map(|(key, location)| (key, queue.read_body(&owner, location)))
                 .collect();
             queue.change(&owner, |state| {
                 state.is_reading = false;
                 for (key, message) in read {
                     match message {
-                        Some(message) => state.stock.fill(key, Arc::new(message)),
+                        Some(message) => state.stock.fill(key, message),
                         // It stays in the journal for whoever can repair it.
                         None => drop(state.stock.take(key)),
                     }

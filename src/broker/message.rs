@@ -24,6 +24,7 @@ pub struct Message {
     stored: StoredMessage,
     id: MessageId,
     destination: Destination,
+    is_persistent: bool,
     is_journaled: bool,
     priority: i8,
     expiration_ms: i64,
@@ -91,10 +92,15 @@ impl Message {
             .destination
             .as_ref()
             .ok_or(MessageError::Undirected)?;
-        let is_journaled = decoded.persistent && !destination.kind.is_temporary();
+        let is_composite = destination
+            .name
+            .as_ref()
+            .is_some_and(|name| name.as_bytes().contains(&b','));
+        let is_journaled = decoded.persistent && (is_composite || !destination.kind.is_temporary());
         Ok(Message {
             id: id.detached(),
             destination: destination.detached(),
+            is_persistent: decoded.persistent,
             is_journaled,
             priority: decoded.priority,
             expiration_ms: decoded.expiration,
@@ -126,6 +132,40 @@ impl Message {
     #[must_use]
     pub fn is_journaled(&self) -> bool {
         self.is_journaled
+    }
+
+    /// Whether it survives a takeover in this destination.
+    pub(crate) fn is_journaled_at(&self, name: &Destination) -> bool {
+        self.is_persistent && !name.kind.is_temporary()
+    }
+
+    /// Whether another broker sent it on.
+    pub(crate) fn came_over_network(&self) -> bool {
+        self.stored
+            .decode()
+            .is_ok_and(|message| message.broker_path.is_some_and(|path| !path.is_empty()))
+    }
+
+    /// The same message under another name of its destination, or at another destination, which
+    /// shows `original` as the one that it was sent to.
+    pub(crate) fn redirected(
+        &self,
+        name: &Destination,
+        original: Option<&Destination>,
+        memory: &Arc<Memory>,
+    ) -> Result<Message, MessageError> {
+        let stored = self.stored.redirected(name, original)?;
+        let is_journaled = self.is_journaled_at(name);
+        Ok(Message {
+            id: self.id.clone(),
+            destination: name.clone(),
+            is_persistent: self.is_persistent,
+            is_journaled,
+            priority: self.priority,
+            expiration_ms: self.expiration_ms,
+            _charge: memory.charge(stored.bytes().len(), is_journaled),
+            stored,
+        })
     }
 
     /// JMS' priority, 0 to 9.

@@ -37,6 +37,7 @@ mod dispatch;
 mod dispatcher;
 mod error;
 mod expiry;
+pub mod interceptor;
 mod memory;
 mod message;
 mod names;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::interceptor::Interceptors;
 use super::policy::Policies;
 
 /// What can be chosen about the broker; the defaults are those of the product.
@@ -15,6 +16,8 @@ pub struct BrokerOptions {
     pub non_persistent_bytes: usize,
     /// What was chosen for single destinations.
     pub policies: Policies,
+    /// What stands between destinations' names and where messages go.
+    pub interceptors: Interceptors,
     /// How long the sequence of a producer that does nothing is remembered.
     pub producer_retention: Duration,
     /// Time between two searches for expired messages; zero = only at dispatch.
@@ -37,6 +40,7 @@ impl Default for BrokerOptions {
             memory_bytes: 64 << 20,
             non_persistent_bytes: 256 << 20,
             policies: Policies::default(),
+            interceptors: Interceptors::default(),
             producer_retention: Duration::from_secs(24 * 60 * 60),
             expiry_interval: Duration::from_secs(30),
             pending_message_limit: None,

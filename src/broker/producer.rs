@@ -6,12 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openwire::{ConnectionId, ProducerId};
+use openwire::{ConnectionId, Destination, ProducerId};
 use parking_lot::Mutex;
-use storage::store::{Enqueued, NewMessage, ProducerSequence};
+use storage::store::{AppendError, Enqueued, NewMessage, ProducerSequence};
+use storage::{Backlog, Lsn};
 
 use super::destination::{Target, order_of};
+use super::dispatcher::Visit;
+use super::interceptor::Leg;
 use super::queue::Queue;
+use super::stock::PLAIN_ORDER;
 use super::topic::{Topic, offer};
 use super::{Broker, Message, Receipt, Refusal, wall_ms};
 
@@ -38,27 +42,64 @@ pub(super) fn producer_key(id: &ProducerId) -> Bytes {
     key.into()
 }
 
+/// Where a persistent message goes.
+pub(super) struct Spread {
+    /// Queues and durable subscriptions, each once: they find it in the journal.
+    pub(super) queues: Vec<Arc<Queue>>,
+    /// Temporary queues, and topics with their other consumers.
+    pub(super) elsewhere: Vec<Target>,
+    /// Its place in the order of dispatch.
+    pub(super) order: u8,
+}
+
+impl Spread {
+    fn add(&mut self, queue: &Arc<Queue>) {
+        if !self.queues.iter().any(|other| Arc::ptr_eq(other, queue)) {
+            self.queues.push(Arc::clone(queue));
+        }
+    }
+
+    /// The journal's parts of the queues, in their order.
+    pub(super) fn backlogs(&self, broker: &Broker) -> Result<Vec<Arc<Backlog>>, AppendError> {
+        self.queues
+            .iter()
+            .map(|queue| queue.backlog(broker))
+            .collect()
+    }
+}
+
 impl Broker {
-    /// Publishes a message outside a transaction.
+    /// Publishes a message to all targets that it reaches, outside a transaction.
     pub(super) fn publish(
         self: &Arc<Self>,
-        target: &Target,
+        legs: &[Leg],
         message: &Arc<Message>,
         producer: Option<ProducerSequence<'_>>,
     ) -> Result<Receipt, Refusal> {
-        match target {
-            Target::Queue(queue) if message.is_journaled() => {
-                queue.enqueue(self, message, producer)
-            }
-            Target::Topic(topic) if message.is_journaled() => {
-                self.publish_journaled(topic, message, producer)
-            }
-            Target::Queue(_) | Target::Topic(_) => {
-                self.check_memory(target)?;
-                self.publish_memory(target, message);
-                Ok(Receipt::Done)
+        if let [leg] = legs
+            && let Target::Queue(queue) = &leg.target
+            && message.is_journaled_at(queue.name())
+        {
+            return queue.enqueue(self, message, producer);
+        }
+        if legs
+            .iter()
+            .any(|leg| message.is_journaled_at(leg.target.name()))
+        {
+            return self.publish_journaled(legs, message, producer);
+        }
+        let mut open = Vec::with_capacity(legs.len());
+        for leg in legs {
+            match self.check_memory(&leg.target) {
+                Ok(()) => open.push(leg),
+                Err(_) if leg.is_optional => {}
+                Err(refusal) => return Err(refusal),
             }
         }
+        for leg in open {
+            self.publish_memory(&leg.target, message);
+        }
+        Ok(Receipt::Done)
     }
 
     /// Refuses messages for queues while the memory is full; topics make room by themselves.
@@ -77,6 +118,7 @@ impl Broker {
         match target {
             Target::Queue(queue) => queue.enqueue_memory(self, Arc::clone(message)),
             Target::Topic(topic) => {
+                let message = &self.shown_at(topic.name(), Arc::clone(message));
                 topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
                 for queue in self.interested(topic, message) {
                     // Whoever is not there misses what is not persistent.
@@ -89,36 +131,102 @@ impl Broker {
         }
     }
 
+    /// One record of the journal for all queues and durable subscriptions that a message reaches.
     fn publish_journaled(
         self: &Arc<Self>,
-        topic: &Arc<Topic>,
+        legs: &[Leg],
         message: &Arc<Message>,
         producer: Option<ProducerSequence<'_>>,
     ) -> Result<Receipt, Refusal> {
-        let queues = self.interested(topic, message);
-        let backlogs = queues
-            .iter()
-            .map(|queue| queue.backlog(self))
-            .collect::<Result<Vec<_>, _>>()?;
+        let spread = self.spread(legs, message);
         let new = NewMessage {
             producer,
-            order: order_of(message, topic.policy()),
+            order: spread.order,
             expiration_ms: message.expiration_ms(),
             body: message.stored().bytes(),
         };
-        match self.store().enqueue(&backlogs, new)? {
+        match self.store().enqueue(&spread.backlogs(self)?, new)? {
             Enqueued::Duplicate { lsn } => Ok(Receipt::At(lsn)),
             Enqueued::Appended {
                 lsn,
                 location,
                 positions,
             } => {
-                for (queue, position) in queues.iter().zip(positions) {
+                for (queue, position) in spread.queues.iter().zip(positions) {
                     queue.arrived(self, lsn, position, location, message);
                 }
-                topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
-                self.dispatcher().publish_at(lsn, topic, message);
+                for target in &spread.elsewhere {
+                    self.publish_at(lsn, target, message);
+                }
                 Ok(Receipt::At(lsn))
+            }
+        }
+    }
+
+    /// Publishes, once `lsn` is released, what a target does not find in the journal.
+    pub(super) fn publish_at(self: &Arc<Self>, lsn: Lsn, target: &Target, message: &Arc<Message>) {
+        let dispatcher = self.dispatcher();
+        match target {
+            Target::Queue(queue) => {
+                dispatcher.at(lsn, Visit::Enqueue(Arc::clone(queue), Arc::clone(message)));
+            }
+            Target::Topic(topic) => {
+                let message = &self.shown_at(topic.name(), Arc::clone(message));
+                if !message.is_journaled() {
+                    for queue in self.interested(topic, message) {
+                        if queue.consumer_count() > 0 {
+                            dispatcher.at(lsn, Visit::Enqueue(queue, Arc::clone(message)));
+                        }
+                    }
+                }
+                topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
+                dispatcher.publish_at(lsn, topic, message);
+            }
+        }
+    }
+
+    /// What of a persistent message goes where.
+    pub(super) fn spread(self: &Arc<Self>, legs: &[Leg], message: &Message) -> Spread {
+        let mut spread = Spread {
+            queues: Vec::with_capacity(legs.len()),
+            elsewhere: Vec::new(),
+            order: PLAIN_ORDER,
+        };
+        for leg in legs {
+            match &leg.target {
+                Target::Queue(queue) if message.is_journaled_at(queue.name()) => {
+                    spread.add(queue);
+                }
+                Target::Queue(_) => spread.elsewhere.push(leg.target.clone()),
+                Target::Topic(topic) => {
+                    if message.is_journaled_at(topic.name()) {
+                        for queue in self.interested(topic, message) {
+                            spread.add(&queue);
+                        }
+                    }
+                    spread.elsewhere.push(leg.target.clone());
+                }
+            }
+            // All that dispatch without priorities see the order in which they came.
+            if leg.target.policy().prioritized_messages {
+                spread.order = order_of(message, leg.target.policy());
+            }
+        }
+        spread
+    }
+
+    /// A message as it looks at a destination: that one as its destination, and the one that it was
+    /// sent to, if that is another, as the original one.
+    pub(super) fn shown_at(&self, name: &Destination, message: Arc<Message>) -> Arc<Message> {
+        let own = message.destination();
+        if own == name || !self.options().interceptors.renames(own) {
+            return message;
+        }
+        match message.redirected(name, Some(own), self.memory()) {
+            Ok(shown) => Arc::new(shown),
+            Err(error) => {
+                tracing::error!(message = %message.id(), %error, "A message cannot be renamed.");
+                message
             }
         }
     }

@@ -16,6 +16,7 @@ use super::browse::Browser;
 use super::consumer::{Address, Consumer, InFlight, LastDelivered, TransactionNumber};
 use super::descriptor::{Descriptor, SubscriptionKey};
 use super::destination::order_of;
+use super::names::has_wildcard;
 use super::outbox::Outbox;
 use super::policy::Policy;
 use super::stock::{Key, Place, Slot, Stock};
@@ -178,6 +179,27 @@ impl Queue {
         }
     }
 
+    /// A message as it looks in this queue: with the queue as its destination, and the one that it was
+    /// sent to, if that is another, as the original one.
+    pub(super) fn shown(&self, broker: &Broker, message: Arc<Message>) -> Arc<Message> {
+        if self.subscription.is_some() && has_wildcard(&self.name) {
+            // It came by one of many topics, and which one is in the message only.
+            return message;
+        }
+        broker.shown_at(&self.name, message)
+    }
+
+    /// Reads a message back as it looks in this queue.
+    pub(super) fn read_body(&self, broker: &Broker, location: Location) -> Option<Arc<Message>> {
+        let message = Arc::new(broker.read_back(location)?);
+        Some(self.shown(broker, message))
+    }
+
+    /// Whether one of the consumers that are there now wants a message.
+    pub(super) fn has_consumer_for(&self, _message: &Message) -> bool {
+        !self.state.lock().consumers.is_empty()
+    }
+
     /// A journaled message came in; it can be dispatched once `lsn` is released.
     pub(super) fn arrived(
         self: &Arc<Self>,
@@ -188,6 +210,7 @@ impl Queue {
         message: &Arc<Message>,
     ) {
         self.counters.enqueued.fetch_add(1, Ordering::Relaxed);
+        let message = &self.shown(broker, Arc::clone(message));
         let mut effects = Effects::default();
         {
             let mut state = self.state.lock();
@@ -218,6 +241,7 @@ impl Queue {
     /// Takes a message that is kept nowhere else, and dispatches.
     pub(super) fn enqueue_memory(self: &Arc<Self>, broker: &Arc<Broker>, message: Arc<Message>) {
         self.counters.enqueued.fetch_add(1, Ordering::Relaxed);
+        let message = self.shown(broker, message);
         self.change(broker, |state| {
             if !state.is_deleted {
                 state.stock.push_memory(message);

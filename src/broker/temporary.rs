@@ -1,6 +1,7 @@
 //! Temporary queues and topics: made by a connection, gone with it, consumed by it alone.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use openwire::{ConnectionId, Destination};
 
@@ -64,6 +65,7 @@ impl Broker {
                 None => return Ok(()),
             }
         };
+        self.routes_version.fetch_add(1, Ordering::Release);
         target.delete();
         self.advise_destination(name, false);
         Ok(())

@@ -29,7 +29,6 @@ struct Members {
     /// Replaced as a whole, so that publishing needs no copy.
     consumers: Arc<[Arc<TopicConsumer>]>,
     durable: Arc<[Arc<Queue>]>,
-    is_deleted: bool,
 }
 
 impl Topic {
@@ -60,16 +59,8 @@ impl Topic {
         self.owner.as_ref()
     }
 
-    pub(super) fn is_deleted(&self) -> bool {
-        self.members.lock().is_deleted
-    }
-
     pub(super) fn delete(&self) {
-        let mut members = self.members.lock();
-        *members = Members {
-            is_deleted: true,
-            ..Members::default()
-        };
+        *self.members.lock() = Members::default();
     }
 
     pub(super) fn add_consumer(&self, consumer: &Arc<TopicConsumer>) {

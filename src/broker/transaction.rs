@@ -13,8 +13,8 @@ use storage::store::NewMessage;
 use storage::{Backlog, Lsn, Position};
 
 use super::consumer::{Acknowledgement, TransactionNumber};
-use super::destination::{Target, order_of};
-use super::dispatcher::Visit;
+use super::destination::Target;
+use super::interceptor::Leg;
 use super::queue::Queue;
 use super::topic::offer;
 use super::{Broker, Message, Receipt, Refusal};
@@ -69,47 +69,49 @@ impl Transaction {
         self.has_parts = true;
     }
 
-    /// Sends a message as a part of the transaction.
+    /// Sends a message to all targets that it reaches, as a part of the transaction.
     pub(super) fn send(
         &mut self,
         broker: &Arc<Broker>,
-        target: &Target,
-        message: Arc<Message>,
+        legs: &[Leg],
+        message: &Arc<Message>,
     ) -> Result<(), Refusal> {
         self.has_parts = true;
-        if !message.is_journaled() {
-            broker.check_memory(target)?;
-            self.publications.push((target.clone(), message));
-            return Ok(());
-        }
-        let queues = match target {
-            Target::Queue(queue) => vec![Arc::clone(queue)],
-            Target::Topic(topic) => {
-                let queues = broker.interested(topic, &message);
-                self.publications
-                    .push((target.clone(), Arc::clone(&message)));
-                queues
-            }
-        };
-        if queues.is_empty() {
-            return Ok(());
-        }
-        let backlogs = queues
+        if !legs
             .iter()
-            .map(|queue| queue.backlog(broker))
-            .collect::<Result<Vec<_>, _>>()?;
+            .any(|leg| message.is_journaled_at(leg.target.name()))
+        {
+            for leg in legs {
+                match broker.check_memory(&leg.target) {
+                    Ok(()) => self
+                        .publications
+                        .push((leg.target.clone(), Arc::clone(message))),
+                    Err(_) if leg.is_optional => {}
+                    Err(refusal) => return Err(refusal),
+                }
+            }
+            return Ok(());
+        }
+        let spread = broker.spread(legs, message);
+        for target in &spread.elsewhere {
+            self.publications
+                .push((target.clone(), Arc::clone(message)));
+        }
+        if spread.queues.is_empty() {
+            return Ok(());
+        }
         let new = NewMessage {
             // What the client repeats after a reconnect is only what was not committed, so nothing
             // is to be suppressed, and a sequence must not be remembered before the commit.
             producer: None,
-            order: order_of(&message, target.policy()),
+            order: spread.order,
             expiration_ms: message.expiration_ms(),
             body: message.stored().bytes(),
         };
         broker
             .store()
-            .enqueue_in_transaction(&self.key, &backlogs, new)?;
-        for queue in queues {
+            .enqueue_in_transaction(&self.key, &spread.backlogs(broker)?, new)?;
+        for queue in spread.queues {
             match self
                 .journaled
                 .iter_mut()
@@ -196,7 +198,7 @@ impl Transaction {
         }
         for (target, message) in self.publications {
             match lsn {
-                Some(lsn) => publish_at(broker, lsn, &target, message),
+                Some(lsn) => broker.publish_at(lsn, &target, &message),
                 None => publish_now(broker, &target, &message),
             }
         }
@@ -216,30 +218,13 @@ impl Transaction {
     }
 }
 
-fn publish_at(broker: &Arc<Broker>, lsn: Lsn, target: &Target, message: Arc<Message>) {
-    let dispatcher = broker.dispatcher();
-    match target {
-        Target::Queue(queue) => dispatcher.at(lsn, Visit::Enqueue(Arc::clone(queue), message)),
-        Target::Topic(topic) => {
-            if !message.is_journaled() {
-                for queue in broker.interested(topic, &message) {
-                    if queue.consumer_count() > 0 {
-                        dispatcher.at(lsn, Visit::Enqueue(queue, Arc::clone(&message)));
-                    }
-                }
-            }
-            topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
-            dispatcher.publish_at(lsn, topic, &message);
-        }
-    }
-}
-
 fn publish_now(broker: &Arc<Broker>, target: &Target, message: &Arc<Message>) {
     match target {
         // Its durable subscriptions have nothing of it, or the journal would know.
-        Target::Topic(topic) if message.is_journaled() => {
+        Target::Topic(topic) if message.is_journaled_at(topic.name()) => {
+            let message = broker.shown_at(topic.name(), Arc::clone(message));
             topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
-            offer(&topic.consumers(), message);
+            offer(&topic.consumers(), &message);
         }
         Target::Queue(_) | Target::Topic(_) => broker.publish_memory(target, message),
     }

@@ -16,15 +16,15 @@ use tokio::sync::watch;
 
 use crate::broker::consumer::LastDelivered;
 use crate::broker::descriptor::SubscriptionKey;
-use crate::broker::destination::Target;
+use crate::broker::interceptor::Route;
 use crate::broker::outbox::{ConsumerTag, Outbox};
 use crate::broker::queue::Queue;
 use crate::broker::topic::{Topic, TopicConsumer};
 use crate::broker::transaction::Transaction;
 use crate::broker::{Broker, Receipt, Refusal};
 
-/// Destinations that a connection remembers, to find them without the broker's map.
-const TARGETS_REMEMBERED: usize = 64;
+/// Names whose routes a connection remembers, to find destinations without the broker's map.
+const ROUTES_REMEMBERED: usize = 64;
 
 /// What a client says when it connects.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ struct Inner {
     producers: HashMap<ProducerId, Producer>,
     transactions: HashMap<i64, Transaction>,
     temporaries: Vec<Destination>,
-    targets: HashMap<Destination, Target>,
+    routes: HashMap<Destination, Routed>,
     is_closed: bool,
 }
 
@@ -110,9 +110,20 @@ enum Home {
     Topics(Arc<TopicConsumer>, Vec<Arc<Topic>>),
 }
 
+/// Where messages for a name go, as it was worked out once.
+#[derive(Clone)]
+struct Routed {
+    /// It holds as long as the broker's is the same.
+    version: u64,
+    route: Route,
+    /// The name as it is to be read, if messages say it in another way.
+    name: Option<Destination>,
+}
+
 struct Producer {
     key: Bytes,
-    destination: Option<Destination>,
+    /// Several for a composite name.
+    destinations: Vec<Destination>,
 }
 
 impl Connection {
@@ -186,7 +197,7 @@ impl Connection {
         self.broker.remove_temporary(name, &self.id, false)?;
         let mut inner = self.inner.lock();
         inner.temporaries.retain(|other| other != name);
-        inner.targets.remove(name);
+        inner.routes.remove(name);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! A connection's producers, and what they send.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,8 +8,9 @@ use bytes::Bytes;
 use openwire::{Command, Destination, ProducerId};
 use storage::store::ProducerSequence;
 
-use super::{Connection, Inner, Producer, TARGETS_REMEMBERED};
-use crate::broker::destination::Target;
+use super::{Connection, Inner, Producer, ROUTES_REMEMBERED, Routed};
+use crate::broker::interceptor::{Leg, Route};
+use crate::broker::names;
 use crate::broker::producer::producer_key;
 use crate::broker::{Message, MessageError, Receipt, Refusal};
 
@@ -26,14 +28,19 @@ impl Connection {
         if self.inner.lock().producers.contains_key(id) {
             return Ok(());
         }
+        let mut destinations = Vec::new();
         if let Some(destination) = destination {
-            let target = self.broker.target(destination)?;
-            target.counters().producers.fetch_add(1, Ordering::Relaxed);
-            self.broker.advise_producer(destination, announcement);
+            let separator = self.broker.options().interceptors.path_separator.as_deref();
+            for part in names::parts(&*names::read(destination, separator)?)? {
+                let target = self.broker.target(&part)?;
+                target.counters().producers.fetch_add(1, Ordering::Relaxed);
+                self.broker.advise_producer(&part, announcement);
+                destinations.push(part.detached());
+            }
         }
         let producer = Producer {
             key: producer_key(id),
-            destination: destination.map(Destination::detached),
+            destinations,
         };
         self.inner.lock().producers.insert(id.detached(), producer);
         Ok(())
@@ -56,14 +63,17 @@ impl Connection {
     }
 
     pub(super) fn producer_gone(&self, id: &ProducerId, producer: &Producer) {
-        let Some(destination) = &producer.destination else {
-            return;
-        };
-        if let Ok(target) = self.broker.target(destination) {
-            target.counters().producers.fetch_sub(1, Ordering::Relaxed);
-        }
         let removal = openwire::RemoveInfo::of(id.clone()).into();
-        self.broker.advise_producer(destination, &removal);
+        for destination in &producer.destinations {
+            if let Some(target) = self.broker.find(destination) {
+                let producers = &target.counters().producers;
+                // Of a destination that was deleted and made again it is none.
+                let _ = producers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                    count.checked_sub(1)
+                });
+            }
+            self.broker.advise_producer(destination, &removal);
+        }
     }
 
     pub(in crate::broker) fn producer_keys(&self) -> Vec<Bytes> {
@@ -95,22 +105,28 @@ impl Connection {
     /// # Errors
     /// [`Refusal`]
     pub fn send(&self, message: Message, transaction: Option<i64>) -> Result<Receipt, Refusal> {
-        let message = Arc::new(message);
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         if inner.is_closed {
             return Err(Refusal::Closing);
         }
-        let target = self.target(inner, message.destination());
+        let routed = self.routed(inner, message.destination());
         let Some(number) = transaction else {
-            return self.publish(inner, &target?, &message);
+            let (message, route) = self.rename(message, routed?)?;
+            let mut legs = Vec::new();
+            return self.publish(inner, route.legs(&message, &mut legs), &message);
         };
         let transaction = inner
             .transactions
             .get_mut(&number)
             .ok_or_else(|| Refusal::NoSuchTransaction(self.transaction_name(number)))?;
-        target
-            .and_then(|target| transaction.send(&self.broker, &target, message))
+        routed
+            .and_then(|routed| self.rename(message, routed))
+            .and_then(|(message, route)| {
+                let mut legs = Vec::new();
+                let legs = route.legs(&message, &mut legs);
+                transaction.send(&self.broker, legs, &message)
+            })
             .inspect_err(|refusal| transaction.fail(refusal))?;
         Ok(Receipt::Done)
     }
@@ -118,11 +134,11 @@ impl Connection {
     fn publish(
         &self,
         inner: &Inner,
-        target: &Target,
+        legs: &[Leg],
         message: &Arc<Message>,
     ) -> Result<Receipt, Refusal> {
         let Some(producer) = message.producer() else {
-            return self.broker.publish(target, message, None);
+            return self.broker.publish(legs, message, None);
         };
         let made;
         let key = match inner.producers.get(producer) {
@@ -138,21 +154,42 @@ impl Connection {
             sequence,
             suppress_duplicate: self.is_reconnect,
         });
-        self.broker.publish(target, message, producer)
+        self.broker.publish(legs, message, producer)
     }
 
-    /// What a destination stands for, remembered for the next message.
-    fn target(&self, inner: &mut Inner, destination: &Destination) -> Result<Target, Refusal> {
-        if let Some(target) = inner.targets.get(destination)
-            && !(destination.kind.is_temporary() && target.is_deleted())
+    /// Where messages for a name go, remembered for the next message.
+    fn routed(&self, inner: &mut Inner, name: &Destination) -> Result<Routed, Refusal> {
+        let version = self.broker.routes_version();
+        if let Some(routed) = inner.routes.get(name)
+            && routed.version == version
         {
-            return Ok(target.clone());
+            return Ok(routed.clone());
         }
-        let target = self.broker.target(destination)?;
-        if inner.targets.len() >= TARGETS_REMEMBERED {
-            inner.targets.clear();
+        let separator = self.broker.options().interceptors.path_separator.as_deref();
+        let read = names::read(name, separator)?;
+        let routed = Routed {
+            version,
+            route: self.broker.route(&read)?,
+            name: match read {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(read) => Some(read),
+            },
+        };
+        if inner.routes.len() >= ROUTES_REMEMBERED {
+            inner.routes.clear();
         }
-        inner.targets.insert(destination.clone(), target.clone());
-        Ok(target)
+        inner.routes.insert(name.detached(), routed.clone());
+        Ok(routed)
+    }
+
+    /// The message with its destination's name as it is to be read.
+    fn rename(&self, message: Message, routed: Routed) -> Result<(Arc<Message>, Route), Refusal> {
+        let message = match &routed.name {
+            None => message,
+            Some(name) => message
+                .redirected(name, None, self.broker.memory())
+                .map_err(|_| Refusal::NamelessDestination)?,
+        };
+        Ok((Arc::new(message), routed.route))
     }
 }

@@ -73,6 +73,14 @@ impl DestinationPattern {
         DestinationPattern { kind, parts }
     }
 
+    /// The destination whose name it is, wildcards and all.
+    #[must_use]
+    pub fn to_destination(&self) -> Destination {
+        let text = self.to_string();
+        let name = text.strip_prefix(self.kind.prefix()).unwrap_or(&text);
+        Destination::new(self.kind, name)
+    }
+
     /// Whether its name has a wildcard.
     #[must_use]
     pub fn has_wildcard(&self) -> bool {
@@ -100,6 +108,22 @@ impl DestinationPattern {
                 (Some(Part::Rest), _) | (None, None) => true,
                 (Some(Part::AnyOne), Some(_)) => continue,
                 (Some(Part::Name(part)), Some(name)) if **part == *name => continue,
+                _ => false,
+            };
+        }
+    }
+
+    /// Whether a name is thinkable that both stand for, wildcards in it standing for themselves.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (mut mine, mut theirs) = (self.parts.iter(), other.parts.iter());
+        loop {
+            return match (mine.next(), theirs.next()) {
+                (Some(Part::Rest), _) | (_, Some(Part::Rest)) | (None, None) => {
+                    self.kind == other.kind
+                }
+                (Some(Part::AnyOne), Some(_)) | (Some(_), Some(Part::AnyOne)) => continue,
+                (Some(Part::Name(a)), Some(Part::Name(b))) if a == b => continue,
                 _ => false,
             };
         }
@@ -173,6 +197,31 @@ mod tests {
             ("topic://A", "A", false),
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn two_patterns_overlap_when_one_name_can_be_meant_by_both() {
+        let pattern = |text| DestinationPattern::parse(text).expect("a pattern");
+        for (one, other, expected) in [
+            ("Consumer.*.VT.X", "Consumer.A.VT.>", true),
+            ("Consumer.*.VT.X", "Consumer.A.>", true),
+            ("Consumer.*.VT.X", "Consumer.A.VT.*", true),
+            ("Consumer.*.VT.X", "Consumer.A.VT.Y", false),
+            ("Consumer.*.VT.X", "Consumer.A.VT", false),
+            ("A", "topic://A", false),
+            ("A.>", "A", true),
+        ] {
+            assert_eq!(
+                pattern(one).overlaps(&pattern(other)),
+                expected,
+                "{one} {other}"
+            );
+            assert_eq!(
+                pattern(other).overlaps(&pattern(one)),
+                expected,
+                "{other} {one}"
+            );
         }
     }
 

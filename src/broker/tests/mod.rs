@@ -1,6 +1,7 @@
 //! The domain on a real journal, without sockets: connections whose outboxes the tests read.
 
 mod delivery;
+mod destinations;
 mod lifetime;
 mod order;
 mod transactions;
