@@ -45,6 +45,8 @@ enum FrameKind {
     Backlog = 7,
     Entries = 8,
     End = 9,
+    Prepared = 10,
+    Outcomes = 11,
 }
 
 impl FrameKind {
@@ -60,6 +62,8 @@ impl FrameKind {
             Backlog,
             Entries,
             End,
+            Prepared,
+            Outcomes,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)

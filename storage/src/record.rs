@@ -19,7 +19,9 @@ pub(crate) use self::input::{Input, Malformed, put_count, put_slice};
 pub(crate) use self::message::{Message, ProducerNote};
 pub(crate) use self::producer::ForgetProducers;
 pub(crate) use self::seal::Seal;
-pub(crate) use self::transaction::{Commit, RollBack};
+pub(crate) use self::transaction::{
+    Commit, Decide, ForgetOutcomes, Prepare, RollBack, put_acknowledged, read_acknowledged,
+};
 use crate::position::{Epoch, Lsn};
 
 /// Bytes of a record's header.
@@ -47,6 +49,9 @@ pub(crate) enum Kind {
     Acknowledge = 9,
     ReserveDispatch = 10,
     ForgetProducers = 11,
+    Prepare = 12,
+    Decide = 13,
+    ForgetOutcomes = 14,
 }
 
 impl Kind {
@@ -64,6 +69,9 @@ impl Kind {
             Acknowledge,
             ReserveDispatch,
             ForgetProducers,
+            Prepare,
+            Decide,
+            ForgetOutcomes,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)
@@ -86,6 +94,9 @@ pub(crate) enum Record<'a> {
     Acknowledge(Acknowledge),
     ReserveDispatch(ReserveDispatch),
     ForgetProducers(ForgetProducers<'a>),
+    Prepare(Prepare<'a>),
+    Decide(Decide<'a>),
+    ForgetOutcomes(ForgetOutcomes<'a>),
 }
 
 impl<'a> Record<'a> {
@@ -102,6 +113,9 @@ impl<'a> Record<'a> {
             Record::Acknowledge(_) => Kind::Acknowledge,
             Record::ReserveDispatch(_) => Kind::ReserveDispatch,
             Record::ForgetProducers(_) => Kind::ForgetProducers,
+            Record::Prepare(_) => Kind::Prepare,
+            Record::Decide(_) => Kind::Decide,
+            Record::ForgetOutcomes(_) => Kind::ForgetOutcomes,
         }
     }
 
@@ -118,6 +132,9 @@ impl<'a> Record<'a> {
             Record::Acknowledge(acknowledge) => acknowledge.encode(out),
             Record::ReserveDispatch(reserve) => reserve.encode(out),
             Record::ForgetProducers(forget) => forget.encode(out),
+            Record::Prepare(prepare) => prepare.encode(out),
+            Record::Decide(decide) => decide.encode(out),
+            Record::ForgetOutcomes(forget) => forget.encode(out),
         }
     }
 
@@ -143,6 +160,9 @@ impl<'a> Record<'a> {
             Kind::Acknowledge => Record::Acknowledge(Acknowledge::decode(input)?),
             Kind::ReserveDispatch => Record::ReserveDispatch(ReserveDispatch::decode(input)?),
             Kind::ForgetProducers => Record::ForgetProducers(ForgetProducers::decode(input)?),
+            Kind::Prepare => Record::Prepare(Prepare::decode(input)?),
+            Kind::Decide => Record::Decide(Decide::decode(input)?),
+            Kind::ForgetOutcomes => Record::ForgetOutcomes(ForgetOutcomes::decode(input)?),
         };
         input.finish()?;
         Ok(record)

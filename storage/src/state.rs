@@ -23,7 +23,7 @@ pub(crate) use self::apply::{Locked, Place};
 pub(crate) use self::entries::Entries;
 pub(crate) use self::producers::{Producer, SHARDS, Shard, shard_of};
 pub(crate) use self::segments::Segments;
-pub(crate) use self::transactions::{OpenMessage, Transactions};
+pub(crate) use self::transactions::{OpenMessage, Prepared, Transactions};
 use crate::backlog::Backlog;
 use crate::position::{BacklogId, Epoch, Lsn, SegmentNumber};
 use crate::record::Seal;

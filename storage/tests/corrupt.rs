@@ -212,6 +212,14 @@ fn every_flipped_byte_of_a_checkpoint_makes_it_unreadable_and_nothing_else() {
         .store
         .enqueue_in_transaction(b"t", one(&queue), message(b"open"))
         .unwrap();
+    tenure
+        .store
+        .enqueue_in_transaction(b"p", one(&queue), message(b"prepared"))
+        .unwrap();
+    let (position, _) = entries(&queue)[0];
+    let acknowledged = [(queue.clone(), vec![position])];
+    tenure.store.prepare(b"p", &acknowledged).unwrap();
+    let prepared = tenure.store.prepared();
     tenure.settle();
     let expected = view(&tenure.store.backlogs());
     tenure.store.shut_down();
@@ -219,11 +227,9 @@ fn every_flipped_byte_of_a_checkpoint_makes_it_unreadable_and_nothing_else() {
     for at in 0..disk.bytes(&checkpoint).len() {
         disk.flip(&checkpoint, at);
         // All segments are still there: the journal's first record is the way to begin.
-        assert_eq!(
-            view(&recover(&disk).unwrap().backlogs()),
-            expected,
-            "byte {at}"
-        );
+        let state = recover(&disk).unwrap();
+        assert_eq!(view(&state.backlogs()), expected, "byte {at}");
+        assert_eq!(state.prepared(), prepared, "byte {at}");
         disk.flip(&checkpoint, at);
     }
     for cut in 0..disk.bytes(&checkpoint).len() {

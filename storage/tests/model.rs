@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use storage::journal::JournalOptions;
 use storage::store::{Enqueued, NewMessage, ProducerSequence};
 use storage::tail::Follower;
-use storage::{Backlog, Lsn, Position};
+use storage::{Backlog, BacklogId, Decision, Lsn, Position, PreparedTransaction};
 
 use support::*;
 
@@ -41,6 +41,12 @@ enum Action {
         acknowledged: usize,
     },
     RollBack(u8),
+    Prepare {
+        transaction: u8,
+        backlog: usize,
+        acknowledged: usize,
+    },
+    Decide(u8, Decision),
     Acknowledge {
         backlog: usize,
         skip: usize,
@@ -76,6 +82,13 @@ fn action() -> impl Strategy<Value = Action> {
             }
         ),
         1 => (0..3_u8).prop_map(Action::RollBack),
+        3 => (0..3_u8, 0..6_usize, 0..4_usize).prop_map(
+            |(transaction, backlog, acknowledged)| {
+                Action::Prepare { transaction, backlog, acknowledged }
+            }
+        ),
+        2 => (0..3_u8).prop_map(|transaction| Action::Decide(transaction, Decision::Commit)),
+        1 => (0..3_u8).prop_map(|transaction| Action::Decide(transaction, Decision::RollBack)),
         8 => (0..6_usize, 0..4_usize, 1..6_usize).prop_map(
             |(backlog, skip, count)| Action::Acknowledge { backlog, skip, count }
         ),
@@ -104,11 +117,19 @@ struct Open {
 }
 
 #[derive(Default)]
+struct Prepared {
+    messages: Vec<Open>,
+    acknowledged: Option<(u32, Vec<Position>)>,
+}
+
+#[derive(Default)]
 struct Model {
     queues: BTreeMap<u32, Queue>,
     last_id: u32,
     producers: BTreeMap<u8, u64>,
     open: BTreeMap<u8, Vec<Open>>,
+    prepared: BTreeMap<u8, Prepared>,
+    outcomes: BTreeMap<u8, Decision>,
     sent: u64,
 }
 
@@ -134,6 +155,15 @@ impl Model {
         let position = Position::new(order, queue.last_sequence);
         queue.messages.insert(position, body.to_vec());
         Some(position)
+    }
+
+    /// A transaction's messages become visible.
+    fn show(&mut self, messages: Vec<Open>) {
+        for open in messages {
+            self.note(open.producer);
+            // Its queue may be gone by now.
+            let _ = self.push(open.target, 4, &open.body);
+        }
     }
 
     fn take_over(&mut self) {
@@ -258,6 +288,9 @@ impl Run {
                 let Some((id, backlog)) = self.nth(target) else {
                     return;
                 };
+                if self.model.prepared.contains_key(&transaction) {
+                    return;
+                }
                 let body = self.body(50);
                 let producer_id = id_of(producer.map_or(0, |(id, _)| id));
                 let message = new_message(4, producer, &producer_id, &body);
@@ -284,6 +317,12 @@ impl Run {
                 let had = self.model.open.remove(&transaction).is_some();
                 assert_eq!(store.roll_back(&[transaction]).unwrap().is_some(), had);
             }
+            Action::Prepare {
+                transaction,
+                backlog,
+                acknowledged,
+            } => self.prepare(transaction, backlog, acknowledged),
+            Action::Decide(transaction, decision) => self.decide(transaction, decision),
             Action::Acknowledge {
                 backlog,
                 skip,
@@ -387,10 +426,67 @@ impl Run {
             .store
             .commit(&[transaction], &acknowledgements)
             .unwrap();
-        for open in self.model.open.remove(&transaction).unwrap_or_default() {
-            self.model.note(open.producer);
-            // Its queue may be gone by now.
-            let _ = self.model.push(open.target, 4, &open.body);
+        let messages = self.model.open.remove(&transaction).unwrap_or_default();
+        self.model.show(messages);
+    }
+
+    fn prepare(&mut self, transaction: u8, backlog: usize, acknowledged: usize) {
+        if self.model.prepared.contains_key(&transaction) {
+            return;
+        }
+        let found = self.nth(backlog).map(|(id, backlog)| {
+            let messages = self.model.queues[&id].messages.keys();
+            let positions: Vec<_> = messages.copied().take(acknowledged).collect();
+            (id, backlog, positions)
+        });
+        let acknowledgements: Vec<_> = found
+            .iter()
+            .map(|(_, backlog, positions)| (Arc::clone(backlog), positions.clone()))
+            .collect();
+        self.tenure
+            .store
+            .prepare(&[transaction], &acknowledgements)
+            .unwrap();
+        let prepared = Prepared {
+            messages: self.model.open.remove(&transaction).unwrap_or_default(),
+            acknowledged: found
+                .map(|(id, _, positions)| (id, positions))
+                .filter(|(_, positions)| !positions.is_empty()),
+        };
+        self.model.prepared.insert(transaction, prepared);
+        self.model.outcomes.remove(&transaction);
+    }
+
+    fn decide(&mut self, transaction: u8, decision: Decision) {
+        let store = &self.tenure.store;
+        let decided = store.decide(&[transaction], decision, false).unwrap();
+        let Some(prepared) = self.model.prepared.remove(&transaction) else {
+            assert_eq!(decided, None);
+            return;
+        };
+        assert!(decided.is_some());
+        self.model.outcomes.insert(transaction, decision);
+        if decision == Decision::RollBack {
+            return;
+        }
+        self.model.show(prepared.messages);
+        if let Some((id, positions)) = prepared.acknowledged
+            && let Some(queue) = self.model.queues.get_mut(&id)
+        {
+            queue.messages.retain(|at, _| !positions.contains(at));
+        }
+    }
+
+    fn check_transactions(&self, prepared: &[PreparedTransaction]) {
+        assert_eq!(prepared.len(), self.model.prepared.len());
+        for (found, (key, expected)) in prepared.iter().zip(&self.model.prepared) {
+            assert_eq!(found.key[..], [*key]);
+            assert_eq!(found.messages, expected.messages.len());
+            let acknowledged = expected.acknowledged.iter();
+            let acknowledged: Vec<_> = acknowledged
+                .map(|(id, positions)| (BacklogId(*id), positions.clone()))
+                .collect();
+            assert_eq!(found.acknowledged, acknowledged);
         }
     }
 
@@ -429,6 +525,16 @@ impl Run {
                     .iter()
                     .all(|(_, entry)| entry.visible > Lsn(0))
             );
+        }
+        let prepared = state.map_or_else(|| store.prepared(), storage::state::State::prepared);
+        self.check_transactions(&prepared);
+        for key in 0..3_u8 {
+            let outcome = match state {
+                Some(state) => state.outcome(&[key]),
+                None => store.outcome(&[key]),
+            };
+            let decision = outcome.map(|outcome| outcome.decision);
+            assert_eq!(decision, self.model.outcomes.get(&key).copied());
         }
         for producer in 0..3 {
             let id = id_of(producer);

@@ -14,8 +14,9 @@ use crate::backlog::{Backlog, Contents};
 use crate::chain::CheckpointName;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::position::{BacklogId, Entry, Epoch, Location, Lsn, Position, SegmentNumber};
-use crate::record::{Input, Malformed, Seal};
+use crate::record::{Input, Malformed, Prepare, Seal, read_acknowledged};
 use crate::state::{OpenMessage, Producer, Segments, State, Tenure, shard_of};
+use crate::transaction::Outcome;
 
 /// The three results of reading a checkpoint. The last two must not be confused: what was never
 /// written needs no explanation, what cannot be read does.
@@ -184,6 +185,8 @@ fn load(file: &dyn DiskFile) -> Result<Loaded, ReadError> {
             FrameKind::Directory => loading.directory(input)?,
             FrameKind::Backlog => loading.backlog(input)?,
             FrameKind::Entries => loading.entries(payload)?,
+            FrameKind::Prepared => loading.prepared(input)?,
+            FrameKind::Outcomes => loading.outcomes(input)?,
         }
         if !input.is_empty() && kind != FrameKind::Entries {
             return Err(Malformed("a frame's end").into());
@@ -263,6 +266,25 @@ impl Loading {
         while !input.is_empty() {
             let message = read_open_message(input)?;
             self.state.transactions.get_mut().push(id, message);
+        }
+        Ok(())
+    }
+
+    fn prepared(&mut self, input: &mut Input<'_>) -> Result<(), Malformed> {
+        let prepare = Prepare {
+            time_ms: input.u64()?,
+            transaction: input.slice()?,
+            acknowledged: read_acknowledged(input)?,
+        };
+        self.state.transactions.get_mut().prepare(&prepare);
+        Ok(())
+    }
+
+    fn outcomes(&mut self, input: &mut Input<'_>) -> Result<(), Malformed> {
+        while !input.is_empty() {
+            let outcome = Outcome::decode(input)?;
+            let key = input.slice()?;
+            self.state.transactions.get_mut().note(key, outcome);
         }
         Ok(())
     }
@@ -367,7 +389,7 @@ impl Loading {
 /// References are not written: they follow from the entries.
 fn count_segments(state: &mut State) -> Result<Segments, Malformed> {
     let mut segments = Segments::default();
-    for message in state.transactions.get_mut().open.values().flatten() {
+    for message in state.transactions.get_mut().messages() {
         segments.add(message.epoch, message.location, message.targets.len());
     }
     for backlog in state.backlogs() {

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use super::*;
 use crate::backlog::{Backlog, Contents};
 use crate::position::{BacklogId, Entry, Location, Position};
-use crate::record::Seal;
-use crate::state::{State, Tenure};
+use crate::record::{Acknowledge, Seal};
+use crate::state::{OpenMessage, Prepared, State, Tenure};
+use crate::transaction::{Decision, Outcome};
 
 const START: ReplayStart = ReplayStart {
     epoch: Epoch(2),
@@ -52,6 +53,7 @@ fn state() -> State {
     };
     assert!(contents.entries.push(Position::new(4, 1), entry));
     let id = BacklogId(1);
+    add_transactions(&state, location);
     let mut directory = state.directory.lock();
     directory.last_id = 1;
     directory
@@ -59,6 +61,38 @@ fn state() -> State {
         .insert(id, Arc::new(Backlog::new(id, contents)));
     drop(directory);
     state
+}
+
+/// One open, one prepared, one whose outcome is remembered.
+fn add_transactions(state: &State, location: Location) {
+    let message = OpenMessage {
+        epoch: Epoch(2),
+        location,
+        order: 4,
+        expiration_ms: 21,
+        time_ms: 22,
+        producer: None,
+        targets: [BacklogId(1)].into(),
+    };
+    let mut transactions = state.transactions.lock();
+    transactions.push(b"open", message.clone());
+    let prepared = Prepared {
+        time_ms: 23,
+        messages: vec![message],
+        acknowledged: vec![Acknowledge {
+            id: BacklogId(1),
+            positions: vec![Position::new(4, 1)],
+        }],
+    };
+    transactions
+        .prepared
+        .insert((*b"prepared").into(), prepared);
+    let outcome = Outcome {
+        decision: Decision::RollBack,
+        is_heuristic: true,
+        time_ms: 24,
+    };
+    transactions.note(b"decided", outcome);
 }
 
 /// The frames of a checkpoint: kind and payload.
@@ -88,9 +122,9 @@ fn frames() -> Vec<(u8, Vec<u8>)> {
 fn frames_and_their_fields_are_where_the_specification_says() {
     let frames = frames();
     let kinds: Vec<u8> = frames.iter().map(|(kind, _)| *kind).collect();
-    assert_eq!(kinds[..2], [1, 3]);
-    assert_eq!(kinds[2..18], [5; 16]);
-    assert_eq!(kinds[18..], [6, 7, 8, 2, 9]);
+    assert_eq!(kinds[..6], [1, 3, 4, 10, 4, 11]);
+    assert_eq!(kinds[6..22], [5; 16]);
+    assert_eq!(kinds[22..], [6, 7, 8, 2, 9]);
     let first = |kind| {
         &frames
             .iter()
@@ -105,6 +139,22 @@ fn frames_and_their_fields_are_where_the_specification_says() {
         [1, 3, 2, 4, 5, 18]
     );
     assert_eq!(first(3)[..], 20_u64.to_le_bytes());
+    let of_prepared = first(4);
+    assert_eq!(of_prepared[..12], *b"\x08\0\0\0prepared");
+    let fields = [12, 20, 24, 28, 32, 40, 48, 49, 50, 54].map(|at| of_prepared[at]);
+    assert_eq!(
+        (of_prepared.len(), fields),
+        (58, [2, 2, 14, 15, 21, 22, 4, 0, 1, 1])
+    );
+    let prepared = first(10);
+    assert_eq!(prepared[..8], 23_u64.to_le_bytes());
+    assert_eq!(prepared[8..20], *b"\x08\0\0\0prepared");
+    assert_eq!([prepared[20], prepared[24], prepared[28]], [1, 1, 1]);
+    assert_eq!(prepared[32..], Position::new(4, 1).0.to_le_bytes());
+    assert_eq!(frames[4].1[..8], *b"\x04\0\0\0open");
+    let outcomes = first(11);
+    assert_eq!(outcomes[..8], 24_u64.to_le_bytes());
+    assert_eq!(outcomes[8..], *b"\x02\x01\0\0\x07\0\0\0decided");
     let producers = first(5);
     assert_eq!(
         [producers[0], producers[8], producers[16], producers[24]],
@@ -133,4 +183,27 @@ fn frames_and_their_fields_are_where_the_specification_says() {
         (end.len(), end[0] as usize, end[8]),
         (20, frames.len() - 1, 20)
     );
+}
+
+#[test]
+fn tenures_before_the_oldest_segment_in_use_are_left_out() {
+    let state = state();
+    let seal = state.tenures.lock()[0].seal;
+    let tenure = |epoch: u64, segment: u32| Tenure {
+        epoch: Epoch(epoch),
+        segment: SegmentNumber(segment),
+        lsn: Lsn(epoch),
+        seal,
+    };
+    let tenures = vec![tenure(1, 1), tenure(2, 3), tenure(3, 5), tenure(4, 6)];
+    *state.tenures.lock() = tenures;
+    let epochs = |oldest: Option<u32>| -> Vec<u8> {
+        let payload = write::tenures(&state, oldest.map(SegmentNumber));
+        payload.chunks(56).map(|tenure| tenure[0]).collect()
+    };
+    assert_eq!(epochs(Some(1)), [1, 2, 3, 4]);
+    assert_eq!(epochs(Some(3)), [2, 3, 4]);
+    assert_eq!(epochs(Some(4)), [2, 3, 4], "in the middle of a tenure");
+    assert_eq!(epochs(Some(9)), [4]);
+    assert_eq!(epochs(None), [4], "the newest is always there");
 }

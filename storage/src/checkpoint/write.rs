@@ -8,9 +8,9 @@ use super::{
     FrameKind, ReplayStart, frame_crc,
 };
 use crate::backlog::Backlog;
-use crate::position::{Entry, Lsn, Position};
-use crate::record::{put_count, put_slice};
-use crate::state::{OpenMessage, Shard, State};
+use crate::position::{Entry, Lsn, Position, SegmentNumber};
+use crate::record::{put_acknowledged, put_count, put_slice};
+use crate::state::{OpenMessage, Prepared, Shard, State};
 
 /// Takes the bytes of the file in order.
 pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
@@ -53,6 +53,8 @@ pub(crate) fn write_checkpoint(
         frames: 0,
         crc: crc32fast::Hasher::new(),
     };
+    // Asked before anything is copied: segments may die meanwhile, but none comes to life again.
+    let oldest = state.segments.lock().oldest();
     out.put(FrameKind::Head, &head(start, time_ms))?;
     put_transactions(out, state, cut)?;
     for shard in &state.producers {
@@ -64,7 +66,7 @@ pub(crate) fn write_checkpoint(
     for backlog in backlogs {
         end = end.max(put_backlog(out, &backlog, cut)?);
     }
-    out.put(FrameKind::Tenures, &tenures(state))?;
+    out.put(FrameKind::Tenures, &tenures(state, oldest))?;
     let mut payload = Vec::new();
     payload.extend_from_slice(&out.frames.to_le_bytes());
     payload.extend_from_slice(&end.0.to_le_bytes());
@@ -85,9 +87,13 @@ fn head(start: ReplayStart, time_ms: u64) -> Vec<u8> {
     payload
 }
 
-fn tenures(state: &State) -> Vec<u8> {
+/// The tenures from the one that wrote the `oldest` segment in use: earlier ones are only asked for
+/// to find who wrote a segment. The newest is always among them.
+pub(super) fn tenures(state: &State, oldest: Option<SegmentNumber>) -> Vec<u8> {
     let mut payload = Vec::new();
-    for tenure in state.tenures.lock().iter() {
+    let tenures = state.tenures.lock();
+    let through = tenures.partition_point(|tenure| oldest.is_none_or(|at| tenure.segment <= at));
+    for tenure in &tenures[through.saturating_sub(1)..] {
         payload.extend_from_slice(&tenure.epoch.0.to_le_bytes());
         payload.extend_from_slice(&tenure.lsn.0.to_le_bytes());
         payload.extend_from_slice(&tenure.seal.previous_epoch.0.to_le_bytes());
@@ -105,20 +111,49 @@ fn put_transactions(
     state: &State,
     cut: &dyn Fn() -> Lsn,
 ) -> io::Result<()> {
-    let (through, open) = {
+    let (through, open, prepared, outcomes) = {
         let transactions = state.transactions.lock();
-        (cut(), transactions.open.clone())
+        let mut outcomes = Vec::new();
+        let all = [&transactions.outcomes, &transactions.heuristic];
+        for (key, outcome) in all.iter().flat_map(|outcomes| outcomes.iter()) {
+            outcome.encode(&mut outcomes);
+            put_slice(&mut outcomes, key);
+        }
+        let open = transactions.open.clone();
+        (cut(), open, transactions.prepared.clone(), outcomes)
     };
     out.put(FrameKind::Transactions, &through.0.to_le_bytes())?;
+    // Each takes the messages of its id that were read before, so they come before the open ones.
+    for (id, prepared) in &prepared {
+        put_messages(out, id, &prepared.messages)?;
+        out.put(FrameKind::Prepared, &prepared_frame(id, prepared))?;
+    }
     for (id, messages) in &open {
-        for messages in messages.chunks(1024) {
-            let mut payload = Vec::new();
-            put_slice(&mut payload, id);
-            for message in messages {
-                put_open_message(&mut payload, message);
-            }
-            out.put(FrameKind::Transaction, &payload)?;
+        put_messages(out, id, messages)?;
+    }
+    out.put(FrameKind::Outcomes, &outcomes)
+}
+
+fn prepared_frame(id: &[u8], prepared: &Prepared) -> Vec<u8> {
+    let mut payload = Vec::new();
+    payload.extend_from_slice(&prepared.time_ms.to_le_bytes());
+    put_slice(&mut payload, id);
+    put_acknowledged(&mut payload, &prepared.acknowledged);
+    payload
+}
+
+fn put_messages(
+    out: &mut FrameWriter<'_, '_>,
+    id: &[u8],
+    messages: &[OpenMessage],
+) -> io::Result<()> {
+    for messages in messages.chunks(1024) {
+        let mut payload = Vec::new();
+        put_slice(&mut payload, id);
+        for message in messages {
+            put_open_message(&mut payload, message);
         }
+        out.put(FrameKind::Transaction, &payload)?;
     }
     Ok(())
 }

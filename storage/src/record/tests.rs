@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::position::{BacklogId, Position, SegmentNumber};
+use crate::transaction::{Decision, Outcome};
 
 fn encode(record: &Record<'_>, lsn: Lsn, epoch: Epoch) -> Vec<u8> {
     let mut frame = Frame::new(record);
@@ -122,10 +123,53 @@ fn payload_fields_are_where_the_specification_says() {
 }
 
 #[test]
+fn fields_of_prepared_transactions_are_where_the_specification_says() {
+    let acknowledge = Acknowledge {
+        id: BacklogId(1),
+        positions: vec![Position(2)],
+    };
+    let acknowledged = payload(&Record::Acknowledge(acknowledge.clone()));
+    let prepare = payload(&Record::Prepare(Prepare {
+        time_ms: 3,
+        transaction: b"tx",
+        acknowledged: vec![acknowledge],
+    }));
+    assert_eq!(prepare[..8], 3_u64.to_le_bytes());
+    assert_eq!(prepare[8..14], *b"\x02\0\0\0tx");
+    assert_eq!(prepare[14..18], [1, 0, 0, 0]);
+    assert_eq!(prepare[18..], acknowledged);
+    for (decision, is_heuristic, bytes) in [
+        (Decision::Commit, false, [1, 0, 0, 0]),
+        (Decision::RollBack, true, [2, 1, 0, 0]),
+    ] {
+        let decide = payload(&Record::Decide(Decide {
+            outcome: Outcome {
+                decision,
+                is_heuristic,
+                time_ms: 4,
+            },
+            transaction: b"tx",
+        }));
+        assert_eq!(decide[..8], 4_u64.to_le_bytes());
+        assert_eq!(decide[8..12], bytes);
+        assert_eq!(decide[12..], *b"\x02\0\0\0tx");
+    }
+    let forget = payload(&Record::ForgetOutcomes(ForgetOutcomes {
+        transactions: vec![b"tx"],
+    }));
+    assert_eq!(forget, b"\x01\0\0\0\x02\0\0\0tx");
+    let odd = b"\0\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0";
+    assert_eq!(
+        Record::decode(13, odd),
+        Err(Malformed("a transaction's outcome"))
+    );
+}
+
+#[test]
 fn the_kinds_have_the_numbers_of_the_specification() {
     for byte in 0..=255_u8 {
         let kind = Kind::from_byte(byte);
-        assert_eq!(kind.is_some(), (1..=11).contains(&byte));
+        assert_eq!(kind.is_some(), (1..=14).contains(&byte));
         assert!(kind.is_none_or(|kind| kind as u8 == byte));
     }
 }
@@ -146,7 +190,7 @@ fn parts() -> impl Strategy<Value = Parts> {
     let text = || proptest::collection::vec(any::<u8>(), 0..40);
     let positions = proptest::collection::vec(any::<u64>(), 0..5);
     (
-        1..=11_u8,
+        1..=14_u8,
         any::<[u64; 4]>(),
         0..=9_u8,
         proptest::collection::vec(any::<u32>(), 0..5),
@@ -221,8 +265,27 @@ fn record(parts: &Parts) -> Record<'_> {
             id,
             below: parts.numbers[1],
         }),
-        _ => Record::ForgetProducers(ForgetProducers {
+        11 => Record::ForgetProducers(ForgetProducers {
             producers: vec![first, second, third],
+        }),
+        12 => Record::Prepare(Prepare {
+            time_ms: parts.numbers[0],
+            transaction: first,
+            acknowledged: parts.positions.iter().map(acknowledge).collect(),
+        }),
+        13 => Record::Decide(Decide {
+            outcome: Outcome {
+                decision: match parts.order {
+                    0..5 => Decision::Commit,
+                    _ => Decision::RollBack,
+                },
+                is_heuristic: parts.has_producer,
+                time_ms: parts.numbers[0],
+            },
+            transaction: first,
+        }),
+        _ => Record::ForgetOutcomes(ForgetOutcomes {
+            transactions: vec![first, second],
         }),
     }
 }

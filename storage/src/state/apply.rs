@@ -8,7 +8,8 @@ use parking_lot::MutexGuard;
 use super::{Directory, OpenMessage, Shard, State, Tenure, Transactions, shard_of};
 use crate::backlog::{Backlog, Contents};
 use crate::position::{BacklogId, Entry, Epoch, Location, Lsn, Position};
-use crate::record::{Acknowledge, Commit, Message, Record, Seal};
+use crate::record::{Acknowledge, Commit, Decide, Message, Record, Seal};
+use crate::transaction::Decision;
 
 /// Where a record stands in the one order and in the journal.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,9 @@ impl State {
             Record::TransactionMessage(_)
             | Record::Commit(_)
             | Record::RollBack(_)
+            | Record::Prepare(_)
+            | Record::Decide(_)
+            | Record::ForgetOutcomes(_)
             | Record::Seal(_) => Some(self.transactions.lock()),
             _ => None,
         };
@@ -123,17 +127,29 @@ fn touched(
         Record::Message(message) => ids.extend(&message.targets),
         Record::Commit(commit) => {
             ids.extend(commit.acknowledged.iter().map(|acknowledge| acknowledge.id));
-            let messages = transactions.and_then(|open| open.open.get(commit.transaction));
+            let messages = ended(record, transactions).iter();
+            ids.extend(messages.flat_map(|message| &message.targets));
+        }
+        Record::Prepare(prepare) => {
             ids.extend(
-                messages
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|message| &message.targets),
+                prepare
+                    .acknowledged
+                    .iter()
+                    .map(|acknowledge| acknowledge.id),
             );
+        }
+        Record::Decide(decide) if decide.outcome.decision == Decision::Commit => {
+            let prepared = transactions.and_then(|all| all.prepared.get(decide.transaction));
+            let acknowledged = prepared.into_iter().flat_map(|one| &one.acknowledged);
+            ids.extend(acknowledged.map(|acknowledge| acknowledge.id));
+            let messages = ended(record, transactions).iter();
+            ids.extend(messages.flat_map(|message| &message.targets));
         }
         Record::CreateBacklog(_)
         | Record::TransactionMessage(_)
         | Record::RollBack(_)
+        | Record::Decide(_)
+        | Record::ForgetOutcomes(_)
         | Record::ForgetProducers(_) => {}
     }
     ids.sort_unstable();
@@ -143,6 +159,19 @@ fn touched(
         .collect()
 }
 
+/// The messages that a record which ends a transaction makes visible.
+fn ended<'a>(record: &Record<'_>, transactions: Option<&'a Transactions>) -> &'a [OpenMessage] {
+    let messages = transactions.and_then(|all| match record {
+        Record::Commit(commit) => all.open.get(commit.transaction),
+        Record::Decide(decide) if decide.outcome.decision == Decision::Commit => all
+            .prepared
+            .get(decide.transaction)
+            .map(|prepared| &prepared.messages),
+        _ => None,
+    });
+    messages.map_or(&[], Vec::as_slice)
+}
+
 fn touched_shards(record: &Record<'_>, transactions: Option<&Transactions>) -> Vec<usize> {
     let mut shards: Vec<usize> = match record {
         Record::Message(message) => message
@@ -150,12 +179,9 @@ fn touched_shards(record: &Record<'_>, transactions: Option<&Transactions>) -> V
             .iter()
             .map(|producer| shard_of(producer.id))
             .collect(),
-        Record::Commit(commit) => {
-            let messages = transactions.and_then(|open| open.open.get(commit.transaction));
-            let producers = messages
-                .into_iter()
-                .flatten()
-                .filter_map(|open| open.producer.as_ref());
+        Record::Commit(_) | Record::Decide(_) => {
+            let messages = ended(record, transactions).iter();
+            let producers = messages.filter_map(|open| open.producer.as_ref());
             producers.map(|(id, _)| shard_of(id)).collect()
         }
         Record::ForgetProducers(forget) => forget.producers.iter().map(|id| shard_of(id)).collect(),
@@ -223,7 +249,23 @@ impl Locked<'_> {
             Record::Message(message) => positions = self.enqueue(place, message)?,
             Record::TransactionMessage(message) => self.open_message(place, message),
             Record::Commit(commit) => self.commit(place, commit)?,
-            Record::RollBack(roll_back) => self.roll_back(place.lsn, roll_back.transaction),
+            Record::RollBack(roll_back) => {
+                let messages = self.take_transaction(place.lsn, roll_back.transaction);
+                self.drop_messages(&messages);
+            }
+            Record::Prepare(prepare) => {
+                if let Some(transactions) = self.transactions_before(place.lsn) {
+                    transactions.prepare(prepare);
+                }
+            }
+            Record::Decide(decide) => self.decide(place, decide),
+            Record::ForgetOutcomes(forget) => {
+                if let Some(transactions) = self.transactions_before(place.lsn) {
+                    for transaction in &forget.transactions {
+                        transactions.forget(transaction);
+                    }
+                }
+            }
             Record::Acknowledge(acknowledge) => self.acknowledge(place.lsn, acknowledge)?,
             Record::ReserveDispatch(reserve) => {
                 if let Some(contents) = self.contents(place.lsn, reserve.id)? {
@@ -263,13 +305,10 @@ impl Locked<'_> {
     }
 
     fn seal(&mut self, place: Place, seal: Seal) {
-        if let Some(transactions) = &mut self.transactions
-            && place.lsn > transactions.complete_through
-        {
+        if let Some(transactions) = self.transactions_before(place.lsn) {
             let dropped = std::mem::take(&mut transactions.open);
-            let mut segments = self.state.segments.lock();
-            for message in dropped.into_values().flatten() {
-                segments.subtract(message.location, message.targets.len());
+            for messages in dropped.into_values() {
+                self.drop_messages(&messages);
             }
         }
         for (_, contents) in &mut self.backlogs {
@@ -363,32 +402,61 @@ impl Locked<'_> {
     }
 
     fn open_message(&mut self, place: Place, message: &Message<'_>) {
-        let Some(transactions) = &mut self.transactions else {
-            return;
-        };
-        if place.lsn > transactions.complete_through {
+        let state = self.state;
+        if let Some(transactions) = self.transactions_before(place.lsn) {
             let open = OpenMessage::new(place.epoch, place.location, message);
-            self.state
-                .segments
-                .lock()
-                .add(place.epoch, place.location, open.targets.len());
+            let mut segments = state.segments.lock();
+            segments.add(place.epoch, place.location, open.targets.len());
             transactions.push(message.transaction, open);
         }
     }
 
+    /// The table of transactions, unless it contains the record already.
+    fn transactions_before(&mut self, lsn: Lsn) -> Option<&mut Transactions> {
+        let transactions = self.transactions.as_deref_mut()?;
+        (lsn > transactions.complete_through).then_some(transactions)
+    }
+
     /// The messages of a transaction that ends.
     fn take_transaction(&mut self, lsn: Lsn, transaction: &[u8]) -> Vec<OpenMessage> {
-        let Some(transactions) = &mut self.transactions else {
-            return Vec::new();
-        };
-        if lsn <= transactions.complete_through {
-            return Vec::new();
-        }
-        transactions.open.remove(transaction).unwrap_or_default()
+        let open = self.transactions_before(lsn).map(|all| &mut all.open);
+        open.and_then(|open| open.remove(transaction))
+            .unwrap_or_default()
     }
 
     fn commit(&mut self, place: Place, commit: &Commit<'_>) -> Result<(), ApplyError> {
-        for message in self.take_transaction(place.lsn, commit.transaction) {
+        let messages = self.take_transaction(place.lsn, commit.transaction);
+        self.show(place, messages);
+        for acknowledge in &commit.acknowledged {
+            self.acknowledge(place.lsn, acknowledge)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a prepared transaction.
+    fn decide(&mut self, place: Place, decide: &Decide<'_>) {
+        let Some(transactions) = self.transactions_before(place.lsn) else {
+            return;
+        };
+        let Some(prepared) = transactions.prepared.remove(decide.transaction) else {
+            return;
+        };
+        transactions.note(decide.transaction, decide.outcome);
+        match decide.outcome.decision {
+            Decision::Commit => {
+                self.show(place, prepared.messages);
+                for acknowledge in &prepared.acknowledged {
+                    // A backlog may be removed while a transaction that concerns it is prepared.
+                    let _ = self.acknowledge(place.lsn, acknowledge);
+                }
+            }
+            Decision::RollBack => self.drop_messages(&prepared.messages),
+        }
+    }
+
+    /// Makes a transaction's messages visible.
+    fn show(&mut self, place: Place, messages: Vec<OpenMessage>) {
+        for message in messages {
             if let Some((id, sequence)) = &message.producer
                 && let Some(shard) = self.shard(place.lsn, id)
             {
@@ -412,14 +480,9 @@ impl Locked<'_> {
                 .lock()
                 .subtract(message.location, message.targets.len());
         }
-        for acknowledge in &commit.acknowledged {
-            self.acknowledge(place.lsn, acknowledge)?;
-        }
-        Ok(())
     }
 
-    fn roll_back(&mut self, lsn: Lsn, transaction: &[u8]) {
-        let messages = self.take_transaction(lsn, transaction);
+    fn drop_messages(&self, messages: &[OpenMessage]) {
         let mut segments = self.state.segments.lock();
         for message in messages {
             segments.subtract(message.location, message.targets.len());

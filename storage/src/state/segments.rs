@@ -49,6 +49,11 @@ impl Segments {
         Some(self.uses.get(&segment)?.epoch)
     }
 
+    /// The oldest segment in use.
+    pub(crate) fn oldest(&self) -> Option<SegmentNumber> {
+        Some(*self.uses.first_key_value()?.0)
+    }
+
     pub(crate) fn is_live(&self, name: SegmentName) -> bool {
         self.epoch_of(name.number) == Some(name.epoch)
     }

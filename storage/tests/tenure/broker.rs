@@ -1,7 +1,7 @@
 //! A broker process around a member: it serves while it is the active, and starts again as a standby
 //! after it was fenced.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +12,9 @@ use storage::clock::{Clock, Signal};
 use storage::member::{Cause, FenceReason, Sabotage};
 use storage::sim::{ProcessId, Random, Sim, SimClock};
 use storage::store::{Enqueued, NewMessage, ProducerSequence};
-use storage::{Backlog, Event, Lsn, Member, MemberOptions, Position, Store};
+use storage::{Backlog, BacklogId, Decision, Event, Lsn, Member, MemberOptions, Position, Store};
 
-use super::ledger::{FIRST_TRANSACTION, Ledger, MessageId, Promise, Transaction};
+use super::ledger::{FIRST_TRANSACTION, Ledger, MessageId, Promise, Transaction, transaction_of};
 
 pub(crate) const QUEUES: u32 = 2;
 pub(crate) const PRODUCERS: u32 = 3;
@@ -193,6 +193,8 @@ struct Server {
     next: Vec<u32>,
     /// By queue: dispatched in this tenure through this position.
     dispatched: Vec<Option<Position>>,
+    /// What prepared transactions found at the start acknowledged: nobody may have it.
+    held: BTreeSet<(BacklogId, Position)>,
     transactions: u32,
 }
 
@@ -208,6 +210,16 @@ impl Server {
         let next = (0..PRODUCERS)
             .map(|producer| world.with(|ledger| ledger.to_send(producer, 0).0))
             .collect();
+        let mut held = BTreeSet::new();
+        for (backlog, positions) in store
+            .prepared()
+            .into_iter()
+            .flat_map(|one| one.acknowledged)
+        {
+            held.extend(positions.into_iter().map(|position| (backlog, position)));
+        }
+        let found = world.with(|ledger| ledger.check_found(&store));
+        world.must(found);
         let (for_release, judge) = (Arc::clone(&waiting), world.clone());
         let weak = Arc::downgrade(&store);
         store.on_released(Box::new(move |lsn| {
@@ -224,6 +236,7 @@ impl Server {
             waiting,
             next,
             dispatched: vec![None; QUEUES as usize],
+            held,
             transactions: 0,
         }
     }
@@ -232,10 +245,11 @@ impl Server {
         while !self.is_over.load(Ordering::Acquire) {
             let queues = self.queues();
             if queues.len() == QUEUES as usize {
-                match self.random.below(10) {
+                match self.random.below(11) {
                     0..5 => self.produce(&queues),
                     5..8 => self.consume(&queues),
-                    _ => self.transact(&queues),
+                    8..10 => self.transact(&queues),
+                    _ => self.decide(),
                 }
             }
             acknowledge(
@@ -314,6 +328,9 @@ impl Server {
             if entry.visible > released || found.len() == limit {
                 return ControlFlow::Break(());
             }
+            if self.held.contains(&(queues[queue].id(), position)) {
+                return ControlFlow::Continue(());
+            }
             found.push((position, *entry));
             ControlFlow::Continue(())
         });
@@ -387,13 +404,65 @@ impl Server {
                 return;
             }
         }
-        match self.random.below(4) {
+        match self.random.below(6) {
+            4.. => self.prepare(queues, sender),
             0 => {
                 // The outcome does not matter: nobody ever asks for the commit.
                 let _ = self.store.roll_back(&name);
             }
             1 => {} // The client goes away.
             _ => self.commit(queues, sender),
+        }
+    }
+
+    fn prepare(&mut self, queues: &[Arc<Backlog>], sender: u32) {
+        let mut consumes = Vec::new();
+        let mut acknowledged = Vec::new();
+        if let Some(dispatched) = self.dispatch(queues, 2) {
+            acknowledged.push((Arc::clone(&queues[dispatched.queue]), dispatched.positions));
+            consumes = dispatched.ids;
+        }
+        self.world.with(|ledger| {
+            if let Some(transaction) = ledger.transactions.get_mut(&sender) {
+                transaction.consumes = consumes;
+                transaction.is_prepare_asked = true;
+            }
+        });
+        if let Ok(lsn) = self.store.prepare(&sender.to_le_bytes(), &acknowledged) {
+            self.promise(lsn, Promise::Prepared(sender));
+        }
+    }
+
+    /// Ends one of the prepared transactions, whoever prepared it.
+    fn decide(&mut self) {
+        let prepared = self.store.prepared();
+        if prepared.is_empty() {
+            return;
+        }
+        let prepared = &prepared[self.random.below(prepared.len() as u64) as usize];
+        let checked = self.world.with(|ledger| ledger.check_prepared(prepared));
+        self.world.must(checked);
+        let sender = transaction_of(&prepared.key);
+        let decision = match self.random.below(3) {
+            0 => Decision::RollBack,
+            _ => Decision::Commit,
+        };
+        self.world.with(|ledger| {
+            let consumes = ledger.transactions.get_mut(&sender).map(|transaction| {
+                transaction.is_decision_asked = true;
+                transaction.is_commit_asked |= decision == Decision::Commit;
+                transaction.consumes.clone()
+            });
+            if decision == Decision::Commit {
+                ledger.asks_to_consume(&consumes.unwrap_or_default());
+            }
+        });
+        match self.store.decide(&prepared.key, decision, false) {
+            Ok(Some(lsn)) => self.promise(lsn, Promise::Decided(sender, decision)),
+            Ok(None) => self
+                .world
+                .must(Err(format!("transaction {sender} vanished"))),
+            Err(_) => {}
         }
     }
 

@@ -388,6 +388,8 @@ impl Lab {
         }
         self.world
             .must(self.world.with(|ledger| ledger.check_final(&queues)));
+        self.world
+            .must(self.world.with(|ledger| ledger.check_found(&store)));
         let end = store.appended();
         let in_store = dump(&store.backlogs(), |producer| {
             store.producer_sequence(producer)
@@ -402,6 +404,9 @@ impl Lab {
             let found = dump(&state.backlogs(), |producer| {
                 state.producer_sequence(producer)
             });
+            if state.prepared() != store.prepared() {
+                sim.fail(format!("{what} has other prepared transactions"));
+            }
             if found != in_store {
                 let first = found.iter().zip(&in_store).find(|(a, b)| a != b);
                 sim.fail(format!("{what} differs from the active: {first:?}"));

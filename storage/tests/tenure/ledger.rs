@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use storage::sim::ProcessId;
-use storage::{Epoch, Store};
+use storage::{Decision, Epoch, PreparedTransaction, Store};
 
 /// A message's sender and its number there.
 pub(crate) type MessageId = (u32, u32);
@@ -23,6 +23,10 @@ pub(crate) enum Promise {
     Consumed(Vec<MessageId>),
     /// All of a transaction happened.
     Committed(u32),
+    /// A transaction waits for its decision, whatever happens.
+    Prepared(u32),
+    /// This was decided of a prepared one.
+    Decided(u32, Decision),
 }
 
 /// What a client knows of a transaction.
@@ -34,6 +38,14 @@ pub(crate) struct Transaction {
     pub(crate) is_commit_asked: bool,
     /// It was told of the commit.
     pub(crate) is_committed: bool,
+    /// The client asked to prepare it.
+    pub(crate) is_prepare_asked: bool,
+    /// It was told that it is prepared.
+    pub(crate) is_prepared: bool,
+    /// The client asked for a decision after that.
+    pub(crate) is_decision_asked: bool,
+    /// The decision it was told of.
+    pub(crate) decided: Option<Decision>,
 }
 
 /// A broker that believes to be the active.
@@ -88,6 +100,54 @@ impl Ledger {
     pub(crate) fn sends(&mut self, (producer, number): MessageId) {
         let sent = self.sent.entry(producer).or_default();
         *sent = (*sent).max(number + 1);
+    }
+
+    /// Whether a prepared transaction is as its client knows it.
+    pub(crate) fn check_prepared(&self, found: &PreparedTransaction) -> Result<(), String> {
+        let id = transaction_of(&found.key);
+        let Some(known) = self.transactions.get(&id) else {
+            return Err(format!("transaction {id} is prepared and was never begun"));
+        };
+        if !known.is_prepare_asked {
+            return Err(format!("transaction {id} is prepared and nobody asked"));
+        }
+        if let Some(decision) = known.decided
+            && !self.may_overlap
+        {
+            return Err(format!("transaction {id} waits after the {decision:?}"));
+        }
+        let acknowledged = found.acknowledged.iter().map(|(_, at)| at.len());
+        let parts = (found.messages, acknowledged.sum::<usize>());
+        let expected = (known.messages.len(), known.consumes.len());
+        if parts != expected {
+            return Err(format!(
+                "transaction {id} is prepared with {parts:?} parts, not {expected:?}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Judges what a new tenure finds of prepared transactions.
+    pub(crate) fn check_found(&self, store: &Store) -> Result<(), String> {
+        let mut found = BTreeSet::new();
+        for prepared in store.prepared() {
+            self.check_prepared(&prepared)?;
+            found.insert(transaction_of(&prepared.key));
+        }
+        for (id, known) in &self.transactions {
+            let outcome = store.outcome(&id.to_le_bytes());
+            let outcome = outcome.map(|outcome| outcome.decision);
+            if known.is_prepared && !known.is_decision_asked && !found.contains(id) {
+                return Err(format!("transaction {id} was prepared and is not found"));
+            }
+            if known.decided.is_some() && outcome != known.decided {
+                let told = known.decided;
+                return Err(format!(
+                    "transaction {id}: told {told:?}, found {outcome:?}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// A broker shows a message to a consumer.
@@ -176,12 +236,31 @@ impl Ledger {
                 numbers.insert(*number);
             }
             Promise::Consumed(ids) => self.consumed.extend(ids),
-            Promise::Committed(id) => {
+            Promise::Committed(id) | Promise::Decided(id, Decision::Commit) => {
                 if let Some(transaction) = self.transactions.get_mut(id) {
                     transaction.is_committed = true;
                     self.consumed.extend(&transaction.consumes);
                 }
             }
+            Promise::Prepared(_) | Promise::Decided(_, Decision::RollBack) => {}
+        }
+        let transactions = &mut self.transactions;
+        match promise {
+            Promise::Prepared(id) => {
+                *self.counts.entry("prepared").or_default() += 1;
+                if let Some(transaction) = transactions.get_mut(id) {
+                    transaction.is_prepared = true;
+                }
+            }
+            Promise::Decided(id, decision) => {
+                *self.counts.entry("decided").or_default() += 1;
+                if let Some(transaction) = transactions.get_mut(id)
+                    && transaction.decided.replace(*decision).is_some()
+                {
+                    return Err(format!("transaction {id} was decided twice"));
+                }
+            }
+            Promise::Sent(_) | Promise::Consumed(_) | Promise::Committed(_) => {}
         }
         Ok(())
     }
@@ -251,10 +330,19 @@ impl Ledger {
                     "transaction {id} was committed; {there} of {all} are there"
                 ));
             }
+            if transaction.decided == Some(Decision::RollBack) && there > 0 {
+                return Err(format!(
+                    "transaction {id} was rolled back; {there} of {all} are there"
+                ));
+            }
             if there > 0 && there < all {
                 return Err(format!(
                     "transaction {id} is there in part: {there} of {all}"
                 ));
+            }
+            if !transaction.is_commit_asked {
+                // Whoever consumed them, it was not this one.
+                continue;
             }
             let consumed = transaction
                 .consumes
@@ -272,4 +360,9 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// The sender whose transaction has this key.
+pub(crate) fn transaction_of(key: &[u8]) -> u32 {
+    key.try_into().map_or(0, u32::from_le_bytes)
 }
