@@ -31,7 +31,7 @@ fn every_fault_is_named_with_file_line_key_value_and_remedy() {
 baton: the configuration has 5 faults:
   baton.toml:2: `tenure.lease = \"ten\"`: expected a time with a unit (ms, s, min, h, d), like \"10s\" or \"500ms\"; a plain number is milliseconds
   baton.toml:3: `tenure.renewal = \"4s\"`: must be less than half of `tenure.lease` (\"5s\", default), so that one slow renewal does not end the tenure
-  baton.toml:4: `tenure.lok_poll`: no such key; did you mean `lock_poll`? [tenure] has lease, renewal, lock_poll, tail_poll, takeover, clock_drift_permille
+  baton.toml:4: `tenure.lok_poll`: no such key; did you mean `lock_poll`?
   baton.toml:7: `http.listen = 8161`: expected `host:port`, like \"127.0.0.1:8161\" or \"[::1]:0\"
   --listen: `listeners.openwire = [\"ssl://127.0.0.1:61617\"]`: expected `tcp://host:port` without options, like \"tcp://127.0.0.1:61616\"
 "

@@ -22,6 +22,7 @@ Examples:
   baton broker --name a --directory /srv/baton --listen tcp://10.0.0.1:61616
   baton broker --name b --directory /srv/baton --listen tcp://0.0.0.0:61616 --http 0.0.0.0:8161
   baton broker --config /etc/baton.toml --set tenure.lease=2s
+  baton broker --config /etc/activemq/activemq.xml --name a --directory /srv/baton
 
 Signals:
   SIGTERM, SIGINT   planned switchover: answers what was sent, sends clients to the other broker,
@@ -41,7 +42,8 @@ Exit codes:
   70   a thread panicked: a defect
   75   the storage cannot be used any more")]
 pub(super) struct BrokerArgs {
-    /// Configuration file; examples/baton.toml lists every key
+    /// Configuration file: a baton.toml (examples/baton.toml lists every key) or an ActiveMQ's
+    /// activemq.xml
     #[arg(long, value_name = "FILE", env = "BATON_CONFIG")]
     config: Option<PathBuf>,
 
@@ -88,7 +90,7 @@ pub(super) struct BrokerArgs {
     set: Vec<Override>,
 }
 
-fn parse_assignment(text: &str) -> Result<Override, String> {
+pub(super) fn parse_assignment(text: &str) -> Result<Override, String> {
     Override::parse(text).ok_or_else(|| "write SECTION.KEY=VALUE, like tenure.lease=2s".to_owned())
 }
 
@@ -130,6 +132,10 @@ pub(super) fn main(mut args: BrokerArgs) -> ExitCode {
         }
     };
     logging::start(&config.log);
+    for note in &config.notes {
+        let (place, what, why) = (note.origin.to_string(), &note.what, &note.why);
+        tracing::warn!(%place, "{what}: {why}.");
+    }
     let exit = match block_on(node::run(config)) {
         Ok(exit) => exit,
         Err(error) => {

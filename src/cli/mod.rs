@@ -6,6 +6,7 @@
 mod broker;
 mod child;
 mod client;
+mod config;
 mod consume;
 mod logging;
 mod meter;
@@ -56,6 +57,7 @@ enum Command {
     Consume(consume::ConsumeArgs),
     Status(status::StatusArgs),
     Uri(uri::UriArgs),
+    Config(config::ConfigArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Produce(args) => run(produce::main(args)),
         Command::Consume(args) => run(consume::main(args)),
         Command::Status(args) => run(status::main(args)),
+        Command::Config(args) => config::main(args),
         Command::Uri(args) => run(async { uri::main(args) }),
     }
 }

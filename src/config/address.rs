@@ -62,7 +62,7 @@ impl fmt::Display for HostPort {
 impl FromRaw for HostPort {
     fn from_raw(raw: &Raw) -> Result<Self, Expected> {
         match raw {
-            Raw::Text(text) => HostPort::parse(text),
+            Raw::Text(text) | Raw::Word(text) => HostPort::parse(text),
             _ => None,
         }
         .ok_or(Expected(
@@ -93,7 +93,7 @@ impl fmt::Display for TransportAddress {
 impl FromRaw for TransportAddress {
     fn from_raw(raw: &Raw) -> Result<Self, Expected> {
         match raw {
-            Raw::Text(text) => TransportAddress::parse(text),
+            Raw::Text(text) | Raw::Word(text) => TransportAddress::parse(text),
             _ => None,
         }
         .ok_or(Expected(

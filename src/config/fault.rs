@@ -31,6 +31,27 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Something in an `activemq.xml` that has no effect here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Where it stands.
+    pub origin: Origin,
+    /// The element or attribute.
+    pub what: String,
+    /// Why it has no effect, or what is done instead.
+    pub why: String,
+}
+
+impl Note {
+    pub(super) const UNKNOWN: &'static str = "not mapped: it has no effect here";
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.origin, self.what, self.why)
+    }
+}
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

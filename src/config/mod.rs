@@ -1,34 +1,42 @@
-//! Configuration: defaults, then `baton.toml`, then flags and their environment variables.
+//! Configuration: defaults, then `baton.toml` or an `activemq.xml`, then flags and their environment variables.
 //!
 //! Every value knows where it came from, and a configuration is refused with all of its faults at
 //! once, each naming file, line, key, value and what to do. Sections are one file each; what a key
 //! means stands on its field and, for users, in `examples/baton.toml`.
 
+mod activemq_xml;
 mod address;
 mod broker;
 mod fault;
 mod http;
 mod journal;
+mod limits;
 mod listeners;
 mod log;
 mod openwire;
+mod policy;
 mod reader;
 mod setting;
 mod size;
+mod table;
 mod tenure;
 mod time;
 mod validate;
 
 use std::path::Path;
 
+use crate::broker::policy::Policy;
+
 pub use address::{HostPort, TransportAddress};
-pub use broker::Broker;
-pub use fault::{ConfigError, Fault};
+pub use broker::{Behaviour, Broker};
+pub use fault::{ConfigError, Fault, Note};
 pub use http::Http;
 pub use journal::Journal;
+pub use limits::Limits;
 pub use listeners::Listeners;
 pub use log::{Log, LogFormat};
 pub use openwire::OpenWire;
+pub use policy::PolicyEntries;
 pub use reader::Override;
 use reader::Source;
 pub use setting::{Expected, FromRaw, Origin, Raw, Setting};
@@ -37,7 +45,7 @@ pub use tenure::Tenure;
 pub use time::Time;
 
 /// All settings of one broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `[broker]`
     pub broker: Broker,
@@ -49,10 +57,16 @@ pub struct Config {
     pub listeners: Listeners,
     /// `[openwire]`
     pub openwire: OpenWire,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[[policy]]`
+    pub policies: PolicyEntries,
     /// `[http]`
     pub http: Http,
     /// `[log]`
     pub log: Log,
+    /// What an `activemq.xml` says that has no effect here.
+    pub notes: Vec<Note>,
 }
 
 impl Default for Config {
@@ -63,8 +77,11 @@ impl Default for Config {
             journal: Journal::new(),
             listeners: Listeners::new(),
             openwire: OpenWire::new(),
+            limits: Limits::new(),
+            policies: PolicyEntries::default(),
             http: Http::new(),
             log: Log::new(),
+            notes: Vec::new(),
         }
     }
 }
@@ -81,12 +98,26 @@ impl Config {
                 path: path.to_owned(),
                 error,
             })?;
-            source.add_file(path, &text);
+            if activemq_xml::is_meant(path, &text) {
+                activemq_xml::add(&mut source, path, &text);
+            } else {
+                source.add_file(path, &text);
+            }
         }
         for given in overrides {
             source.add_override(given);
         }
         Config::from_source(source).0
+    }
+
+    /// What holds for every destination unless its entry says otherwise.
+    #[must_use]
+    pub fn base_policy(&self) -> Policy {
+        Policy {
+            prioritized_messages: self.broker.prioritized_messages.value,
+            expire_messages_period: self.broker.expiry_interval.value.duration(),
+            ..Policy::default()
+        }
     }
 
     /// The configuration and the names of all keys there are.
@@ -97,14 +128,18 @@ impl Config {
         config.journal.read(&mut source);
         config.listeners.read(&mut source);
         config.openwire.read(&mut source);
+        config.limits.read(&mut source);
+        config.policies = PolicyEntries::read(&mut source, &config.base_policy());
         config.http.read(&mut source);
         config.log.read(&mut source);
-        let (mut faults, keys) = source.finish();
+        source.refuse_unsafe();
+        let (report, mut keys) = source.finish();
+        keys.extend(report.known);
+        let mut faults = report.faults;
         faults.extend(validate::faults(&config));
-        faults.sort_by_key(|fault| match &fault.origin {
-            Origin::File { line, .. } => *line,
-            Origin::Default | Origin::Flag(_) => usize::MAX,
-        });
+        faults.sort_by_key(|fault| fault.origin.line());
+        config.notes = report.notes;
+        config.notes.sort_by_key(|note| note.origin.line());
         if faults.is_empty() {
             (Ok(config), keys)
         } else {

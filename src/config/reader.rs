@@ -7,8 +7,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::Fault;
+use super::fault::{Fault, Note};
 use super::setting::{FromRaw, Origin, Raw, Setting};
+use super::table::{Dialect, Report, Table};
 
 /// A value that a flag or its environment variable gives to a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,8 +64,11 @@ impl Override {
 #[derive(Debug, Default)]
 pub(super) struct Source {
     given: BTreeMap<String, (Raw, Origin)>,
+    tables: BTreeMap<String, Vec<Table>>,
     known: Vec<String>,
-    faults: Vec<Fault>,
+    pub(super) report: Report,
+    /// Elements of an `activemq.xml` that keep people out and that this broker cannot do.
+    pub(super) unsafe_elements: Vec<(String, Origin)>,
 }
 
 impl Source {
@@ -74,7 +78,7 @@ impl Source {
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let offset = error.span().map_or(0, |span| span.start);
-            self.faults.push(Fault {
+            self.report.faults.push(Fault {
                 origin: origin_at(&path, text, offset),
                 key: String::new(),
                 value: String::new(),
@@ -93,8 +97,15 @@ impl Source {
         section: &Spanned<std::borrow::Cow<'_, str>>,
         content: &Spanned<DeValue<'_>>,
     ) {
+        if let Some(tables) = tables_of(content) {
+            for table in tables {
+                let table = Table::from_toml(path, text, section.get_ref(), table);
+                self.add_table(section.get_ref(), table);
+            }
+            return;
+        }
         let Some(table) = content.get_ref().as_table() else {
-            self.faults.push(Fault {
+            self.report.faults.push(Fault {
                 origin: origin_at(path, text, section.span().start),
                 key: section.get_ref().to_string(),
                 value: String::new(),
@@ -115,9 +126,37 @@ impl Source {
             let origin = origin_at(path, text, key.span().start);
             let written = &text[value.span()];
             let key = format!("{}.{}", section.get_ref(), key.get_ref());
-            self.given
-                .insert(key, (raw(value.get_ref(), written), origin));
+            let one = value.get_ref().as_table().map(|_| vec![value]);
+            if let Some(tables) = one.or_else(|| tables_of(value)) {
+                for table in tables {
+                    let table = Table::from_toml(path, text, &key, table);
+                    self.add_table(&key, table);
+                }
+                continue;
+            }
+            self.give(&key, raw(value.get_ref(), written), origin);
         }
+    }
+
+    /// Sets a value as a line of the file would.
+    pub(super) fn give(&mut self, key: &str, raw: Raw, origin: Origin) {
+        self.given.insert(key.to_owned(), (raw, origin));
+    }
+
+    /// Adds one table to those with this name.
+    pub(super) fn add_table(&mut self, name: &str, table: Table) {
+        self.tables.entry(name.to_owned()).or_default().push(table);
+    }
+
+    /// All tables with this name, in the order of the file.
+    pub(super) fn take_tables(&mut self, name: &str) -> Vec<Table> {
+        self.known.push(name.to_owned());
+        self.tables.remove(name).unwrap_or_default()
+    }
+
+    /// What the file or a flag says about a key so far.
+    pub(super) fn value_of(&self, key: &str) -> Option<&Raw> {
+        self.given.get(key).map(|(raw, _)| raw)
     }
 
     /// Lets a flag win over the file.
@@ -129,27 +168,64 @@ impl Source {
     /// Sets `setting` when `section.key` was given; a wrong value becomes a fault.
     pub(super) fn take<T: FromRaw>(&mut self, section: &str, key: &str, setting: &mut Setting<T>) {
         let key = format!("{section}.{key}");
+        for table in self.tables.remove(&key).unwrap_or_default() {
+            let unusable = Raw::Unusable(table.written);
+            self.given.insert(key.clone(), (unusable, table.origin));
+        }
         if let Some((raw, origin)) = self.given.remove(&key) {
             match T::from_raw(&raw) {
                 Ok(value) => *setting = Setting { value, origin },
-                Err(expected) => self.faults.push(Fault {
+                Err(expected) => self.report.faults.push(Fault {
                     origin,
                     key: key.clone(),
                     value: raw.to_string(),
-                    advice: format!("expected {}", expected.0),
+                    advice: raw.advice(expected),
                 }),
             }
         }
         self.known.push(key);
     }
 
+    /// Elements that keep people out are faults, unless the user wants to go without them.
+    pub(super) fn refuse_unsafe(&mut self) {
+        let mut go_without = Setting::default_of(false);
+        self.take("security", "ignore_unsupported", &mut go_without);
+        for (element, origin) in std::mem::take(&mut self.unsafe_elements) {
+            if go_without.value {
+                let why = "NOT IN FORCE: it keeps people out, and this broker cannot do it";
+                self.report.note(&origin, format!("<{element}>"), why);
+                continue;
+            }
+            self.report.faults.push(Fault {
+                origin,
+                key: format!("<{element}>"),
+                value: String::new(),
+                advice: "it keeps people out, and this broker cannot do it: use simpleAuthenticationPlugin and \
+                         authorizationPlugin, or start with --set security.ignore_unsupported=true and \
+                         without that protection"
+                    .to_owned(),
+            });
+        }
+    }
+
     /// All faults; whatever nobody took is one.
     #[must_use]
-    pub(super) fn finish(mut self) -> (Vec<Fault>, Vec<String>) {
+    pub(super) fn finish(mut self) -> (Report, Vec<String>) {
+        for (key, mut tables) in std::mem::take(&mut self.tables) {
+            for table in tables.extract_if(.., |table| table.dialect == Dialect::Xml) {
+                let what = format!("<{}>", table.name);
+                self.report.note(&table.origin, what, Note::UNKNOWN);
+            }
+            if tables.is_empty() {
+                continue;
+            }
+            let origin = tables[0].origin.clone();
+            self.given.insert(key, (Raw::List(Vec::new()), origin));
+        }
         for (key, (_, origin)) in std::mem::take(&mut self.given) {
             let advice = self.unknown(&key);
             if let Some(advice) = advice {
-                self.faults.push(Fault {
+                self.report.faults.push(Fault {
                     origin,
                     key,
                     value: String::new(),
@@ -157,7 +233,7 @@ impl Source {
                 });
             }
         }
-        (self.faults, self.known)
+        (self.report, self.known)
     }
 
     /// The keys given so far, sorted.
@@ -187,14 +263,53 @@ impl Source {
             .iter()
             .filter_map(|known| known.strip_prefix(section)?.strip_prefix('.'))
             .collect();
-        let near = keys.iter().min_by_key(|known| distance(known, name));
-        let hint = near
-            .filter(|known| distance(known, name) <= 2)
-            .map_or(String::new(), |known| format!("; did you mean `{known}`?"));
-        Some(format!(
-            "no such key{hint} [{section}] has {}",
-            keys.join(", ")
-        ))
+        let hint = near(name, keys.iter().copied());
+        if !hint.is_empty() {
+            return Some(format!("no such key{hint}"));
+        }
+        Some(format!("no such key; [{section}] has {}", keys.join(", ")))
+    }
+}
+
+/// A guess at which of some names a misspelt one meant, as part of a sentence; may be empty.
+pub(super) fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let near = known.min_by_key(|known| distance(known, name));
+    near.filter(|known| distance(known, name) <= 2)
+        .map_or(String::new(), |known| format!("; did you mean `{known}`?"))
+}
+
+/// The elements of a list of tables.
+fn tables_of<'v, 't>(value: &'v Spanned<DeValue<'t>>) -> Option<Vec<&'v Spanned<DeValue<'t>>>> {
+    let items = value.get_ref().as_array()?;
+    let are_tables = items.iter().all(|item| item.get_ref().is_table());
+    (are_tables && !items.is_empty()).then(|| items.iter().collect())
+}
+
+impl Table {
+    fn from_toml(
+        path: &Arc<PathBuf>,
+        text: &str,
+        name: &str,
+        content: &Spanned<DeValue<'_>>,
+    ) -> Table {
+        let origin = origin_at(path, text, content.span().start);
+        let mut table = Table::new(Dialect::Toml, name, origin);
+        text[content.span()].clone_into(&mut table.written);
+        for (key, value) in content.get_ref().as_table().into_iter().flatten() {
+            let name = key.get_ref().as_ref();
+            let one = value.get_ref().as_table().map(|_| vec![value]);
+            if let Some(tables) = one.or_else(|| tables_of(value)) {
+                for child in tables {
+                    let child = Table::from_toml(path, text, name, child);
+                    table.children.push((name.to_owned(), child));
+                }
+                continue;
+            }
+            let origin = origin_at(path, text, key.span().start);
+            let raw = raw(value.get_ref(), &text[value.span()]);
+            table.set(name, name, raw, origin);
+        }
+        table
     }
 }
 

@@ -20,6 +20,16 @@ pub enum Origin {
     Flag(String),
 }
 
+impl Origin {
+    /// The line in its file, to sort by; what is in no file comes last.
+    pub(super) fn line(&self) -> usize {
+        match self {
+            Origin::File { line, .. } => *line,
+            Origin::Default | Origin::Flag(_) => usize::MAX,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -68,6 +78,10 @@ pub enum Raw {
     List(Vec<Raw>),
     /// A string.
     Text(String),
+    /// Text without a type, as an XML file has it: whatever type is asked for is read from it.
+    Word(String),
+    /// Text with a placeholder that nobody knows a value for.
+    Placeholder(String),
     /// Something that no setting is: a float, a date, a table. Kept as it was written.
     Unusable(String),
 }
@@ -87,9 +101,26 @@ impl fmt::Display for Raw {
                 }
                 f.write_str("]")
             }
-            Raw::Text(text) => write!(f, "{text:?}"),
-            Raw::Unusable(text) => f.write_str(text),
+            Raw::Text(text) | Raw::Word(text) => write!(f, "{text:?}"),
+            Raw::Unusable(text) | Raw::Placeholder(text) => f.write_str(text),
         }
+    }
+}
+
+impl Raw {
+    /// What to tell somebody who gave this where something else was expected.
+    pub(super) fn advice(&self, expected: Expected) -> String {
+        let unknown = match self {
+            Raw::Placeholder(_) => true,
+            Raw::List(items) => items.iter().any(|item| matches!(item, Raw::Placeholder(_))),
+            _ => false,
+        };
+        if unknown {
+            return "no value for the placeholder: set an environment variable of its name (in capitals, dots as \
+                    underscores), write it into a properties file that this file names, or write ${name:default}"
+                .to_owned();
+        }
+        format!("expected {}", expected.0)
     }
 }
 
@@ -110,6 +141,8 @@ impl FromRaw for bool {
     fn from_raw(raw: &Raw) -> Result<Self, Expected> {
         match raw {
             Raw::Boolean(value) => Ok(*value),
+            Raw::Word(text) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
+            Raw::Word(text) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
             _ => Err(Expected("true or false")),
         }
     }
@@ -119,16 +152,41 @@ impl FromRaw for u32 {
     fn from_raw(raw: &Raw) -> Result<Self, Expected> {
         match raw {
             Raw::Integer(value) => u32::try_from(*value).ok(),
+            Raw::Word(text) => text.trim().parse().ok(),
             _ => None,
         }
         .ok_or(Expected("a whole number, not negative"))
     }
 }
 
+impl FromRaw for i64 {
+    fn from_raw(raw: &Raw) -> Result<Self, Expected> {
+        match raw {
+            Raw::Integer(value) => Some(*value),
+            Raw::Word(text) => text.trim().parse().ok(),
+            _ => None,
+        }
+        .ok_or(Expected("a whole number"))
+    }
+}
+
+/// A number with a decimal point.
+impl FromRaw for f64 {
+    fn from_raw(raw: &Raw) -> Result<Self, Expected> {
+        match raw {
+            Raw::Integer(value) => i32::try_from(*value).ok().map(f64::from),
+            Raw::Word(text) | Raw::Unusable(text) => text.trim().parse().ok(),
+            _ => None,
+        }
+        .filter(|value: &f64| value.is_finite())
+        .ok_or(Expected("a number"))
+    }
+}
+
 impl FromRaw for String {
     fn from_raw(raw: &Raw) -> Result<Self, Expected> {
         match raw {
-            Raw::Text(text) => Ok(text.clone()),
+            Raw::Text(text) | Raw::Word(text) => Ok(text.clone()),
             _ => Err(Expected("a string in quotes")),
         }
     }
@@ -137,7 +195,7 @@ impl FromRaw for String {
 impl FromRaw for PathBuf {
     fn from_raw(raw: &Raw) -> Result<Self, Expected> {
         match raw {
-            Raw::Text(text) if !text.is_empty() => Ok(PathBuf::from(text)),
+            Raw::Text(text) | Raw::Word(text) if !text.is_empty() => Ok(PathBuf::from(text)),
             _ => Err(Expected("a path in quotes")),
         }
     }
@@ -148,6 +206,12 @@ impl<T: FromRaw> FromRaw for Vec<T> {
         match raw {
             Raw::List(items) => items.iter().map(T::from_raw).collect(),
             single @ Raw::Text(_) => Ok(vec![T::from_raw(single)?]),
+            Raw::Word(text) => text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(|item| T::from_raw(&Raw::Word(item.to_owned())))
+                .collect(),
             _ => Err(Expected("a list, like [\"a\", \"b\"]")),
         }
     }

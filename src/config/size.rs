@@ -57,7 +57,7 @@ impl FromRaw for Size {
     fn from_raw(raw: &Raw) -> Result<Self, Expected> {
         match raw {
             Raw::Integer(bytes) => u64::try_from(*bytes).ok().map(Size),
-            Raw::Text(text) => Size::parse(text),
+            Raw::Text(text) | Raw::Word(text) => Size::parse(text),
             _ => None,
         }
         .ok_or(Size::EXPECTED)

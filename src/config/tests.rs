@@ -1,6 +1,8 @@
 use std::path::Path;
 
 use super::*;
+use crate::broker::policy::{DeadLetterKind, PendingLimit};
+use ::openwire::Destination;
 
 fn load(text: &str) -> Result<Config, ConfigError> {
     load_with(text, Vec::new())
@@ -92,11 +94,11 @@ listen = "127.0.0.1:1"
         "\
 the configuration has 6 faults:
   baton.toml:3: `broker.name = \"two words\"`: use 1 to 64 letters, digits, dots, hyphens or underscores
-  baton.toml:4: `broker.directroy`: no such key; did you mean `directory`? [broker] has name, directory, prioritized_messages, message_memory, non_persistent_memory, producer_retention, expiry_interval
+  baton.toml:4: `broker.directroy`: no such key; did you mean `directory`?
   baton.toml:7: `tenure.lease = \"ten\"`: expected a time with a unit (ms, s, min, h, d), like \"10s\" or \"500ms\"; a plain number is milliseconds
   baton.toml:8: `tenure.takeover = \"never\"`: expected \"lock\" or \"lock_or_lease\"
   baton.toml:11: `listeners.openwire = [\"tcp://127.0.0.1:8161\", \"ssl://a:1\"]`: expected `tcp://host:port` without options, like \"tcp://127.0.0.1:61616\"
-  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, listeners, openwire, http, log"
+  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, listeners, openwire, limits, policy, http, log, security"
     );
 }
 
@@ -198,8 +200,7 @@ fn odd_types_are_refused_and_shown() {
 
 #[test]
 fn the_example_names_every_key_with_its_default() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/baton.toml");
-    let text = std::fs::read_to_string(path).expect("the example is there");
+    let text = example();
     let mut source = Source::default();
     source.add_file(Path::new("examples/baton.toml"), &text);
     let given = source.given_keys();
@@ -208,11 +209,148 @@ fn the_example_names_every_key_with_its_default() {
 
     keys.sort();
     // The name defaults to the host's, which no example can know: it stands there as a comment.
-    keys.retain(|key| key != "broker.name");
+    keys.retain(|key| key != "broker.name" && !is_of_a_table(key));
     assert_eq!(given, keys);
     assert!(
         text.contains("\n# name = "),
         "the name is shown as a comment"
     );
     assert_eq!(config, Config::default());
+}
+
+fn example() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/baton.toml");
+    std::fs::read_to_string(path).expect("the example is there")
+}
+
+/// Keys of what may be there any number of times, and the names of those tables.
+fn is_of_a_table(key: &str) -> bool {
+    ["policy"].contains(&key.split('.').next().unwrap_or_default())
+}
+
+#[test]
+fn the_example_shows_every_key_of_what_it_has_switched_off() {
+    let text = example();
+    let switched_on: Vec<&str> = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => rest,
+            _ => line,
+        })
+        .collect();
+    let switched_on = switched_on.join("\n");
+    for (kind, others) in [
+        ("individual", vec!["shared", "discarding"]),
+        ("abort_slow_ack", vec!["abort_slow"]),
+        ("constant", vec!["prefetch_rate"]),
+        ("unique_property", vec!["oldest"]),
+        (
+            "fixed_sized",
+            vec!["fixed_count", "timed", "last_image", "no"],
+        ),
+    ] {
+        // Each kind has keys of its own, and refuses those of the others.
+        for other in others {
+            let from = format!("kind = \"{kind}\"");
+            assert!(switched_on.contains(&from), "{from}");
+            let changed = switched_on.replace(&from, &format!("kind = \"{other}\""));
+            if let Err(error) = load(&changed) {
+                assert!(error.to_string().contains("no such key"), "{error}");
+            }
+        }
+    }
+    let shown = |key: &str| {
+        let name = key.rsplit('.').next().unwrap_or_default();
+        let start = format!("{name} = ");
+        let table = format!("[{key}]");
+        switched_on
+            .lines()
+            .any(|line| line.starts_with(&start) || line.trim_matches(['[', ']']) == key)
+            || switched_on.contains(&table)
+    };
+    for key in table_keys(&switched_on) {
+        assert!(shown(&key), "examples/baton.toml does not show `{key}`");
+    }
+}
+
+/// Every key that a table can have, over all kinds of it.
+fn table_keys(switched_on: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for kind in ["individual", "shared"] {
+        for limit in ["constant", "prefetch_rate"] {
+            for recovery in ["fixed_sized", "timed"] {
+                let text = switched_on
+                    .replace("kind = \"individual\"", &format!("kind = \"{kind}\""))
+                    .replace("kind = \"constant\"", &format!("kind = \"{limit}\""))
+                    .replace("kind = \"fixed_sized\"", &format!("kind = \"{recovery}\""));
+                let mut source = Source::default();
+                source.add_file(Path::new("example"), &text);
+                all.extend(Config::from_source(source).1);
+            }
+        }
+    }
+    all.retain(|key| is_of_a_table(key));
+    all.sort();
+    all.dedup();
+    assert!(all.len() > 50, "{all:?}");
+    all
+}
+
+#[test]
+fn a_policy_is_read_with_its_strategies() {
+    let text = r#"
+[broker]
+prioritized_messages = true
+
+[[policy]]
+destination = ["queue://A.>", "topic://B"]
+queue_prefetch = 7
+memory_limit = "1 mb"
+expire_messages_period = 500
+dead_letter_strategy = { kind = "individual", queue_prefix = "DLQ.", process_expired = false }
+
+[policy.pending_message_limit_strategy]
+kind = "prefetch_rate"
+multiplier = 2.5
+
+[[policy]]
+queue_prefetch = 9
+"#;
+    let config = load(text).expect("valid");
+    let policies = config.policies.policies(&config.base_policy());
+    let policy = policies.of(&Destination::queue("A.B"));
+    assert_eq!(policy.queue_prefetch, 7);
+    assert_eq!(policy.memory_limit_bytes, 1 << 20);
+    assert_eq!(policy.expire_messages_period.as_millis(), 500);
+    assert!(policy.prioritized_messages, "what holds for all is kept");
+    assert!(!policy.dead_letter.process_expired);
+    let DeadLetterKind::Individual { queue_prefix, .. } = &policy.dead_letter.kind else {
+        panic!("{:?}", policy.dead_letter);
+    };
+    assert_eq!(queue_prefix, "DLQ.");
+    assert_eq!(policy.pending_limit, Some(PendingLimit::PrefetchRate(2.5)));
+    let topic = policies.of(&Destination::topic("B"));
+    assert_eq!(topic, policy);
+    let other = policies.of(&Destination::queue("C"));
+    assert_eq!(other.queue_prefetch, 9, "the entry without a destination");
+}
+
+#[test]
+fn faults_of_a_policy_name_line_and_key() {
+    let text = r#"[[policy]]
+destination = "stomp://A"
+queuePrefetch = 7
+memory_limit = "much"
+[policy.dead_letter_strategy]
+kind = "own"
+"#;
+    let complaint = complaint(text);
+    for expected in [
+        "baton.toml:2: `policy.destination = \"stomp://A\"`: `stomp://A` is no destination pattern",
+        "baton.toml:3: `policy.queuePrefetch`: no such key; did you mean `queue_prefetch`?",
+        "baton.toml:4: `policy.memory_limit = \"much\"`: expected a size",
+        "baton.toml:6: `policy.dead_letter_strategy.kind = \"own\"`: no such kind; there are shared,",
+    ] {
+        assert!(complaint.contains(expected), "{expected}\n{complaint}");
+    }
 }

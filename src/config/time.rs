@@ -65,10 +65,26 @@ impl FromRaw for Time {
     fn from_raw(raw: &Raw) -> Result<Self, Expected> {
         match raw {
             Raw::Integer(ms) => u64::try_from(*ms).ok().map(Time::ms),
-            Raw::Text(text) => Time::parse(text),
+            Raw::Text(text) | Raw::Word(text) => Time::parse(text),
             _ => None,
         }
         .ok_or(Time::EXPECTED)
+    }
+}
+
+impl FromRaw for Duration {
+    fn from_raw(raw: &Raw) -> Result<Self, Expected> {
+        Time::from_raw(raw).map(Time::duration)
+    }
+}
+
+/// A time, or a negative number for none.
+impl FromRaw for Option<Duration> {
+    fn from_raw(raw: &Raw) -> Result<Self, Expected> {
+        match i64::from_raw(raw) {
+            Ok(number) if number < 0 => Ok(None),
+            _ => Time::from_raw(raw).map(|time| Some(time.duration())),
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use storage::Store;
 
-use crate::broker::policy::{Policies, Policy};
 use crate::broker::{Broker, BrokerOptions, BrokerStatus, ShutDownNotice};
 use crate::config::Config;
 use crate::protocol::openwire::OpenWireOptions;
@@ -99,13 +98,7 @@ fn broker_options(config: &Config) -> BrokerOptions {
         name: broker.name.value.clone(),
         memory_bytes: bytes(broker.message_memory.value.0),
         non_persistent_bytes: bytes(broker.non_persistent_memory.value.0),
-        policies: Policies::new(
-            Policy {
-                prioritized_messages: broker.prioritized_messages.value,
-                ..Policy::default()
-            },
-            Vec::new(),
-        ),
+        policies: config.policies.policies(&config.base_policy()),
         producer_retention: broker.producer_retention.value.duration(),
         expiry_interval: broker.expiry_interval.value.duration(),
         peers: announced(config),

@@ -157,15 +157,16 @@ impl Policies {
         }
     }
 
-    /// The policy of a destination: that of the most specific entry that matches it; of two alike, the
-    /// later one.
+    /// The policy of a destination: that of the entry that matches it and comes first by
+    /// [`DestinationPattern::cmp_precedence`]; of two alike, the later one.
     #[must_use]
     pub fn of(&self, destination: &Destination) -> Arc<Policy> {
         let matching = self
             .entries
             .iter()
+            .rev()
             .filter(|(pattern, _)| pattern.matches(destination));
-        let best = matching.max_by(|(a, _), (b, _)| a.cmp_specific(b));
+        let best = matching.min_by(|(a, _), (b, _)| a.cmp_precedence(b));
         Arc::clone(best.map_or(&self.default, |(_, policy)| policy))
     }
 }

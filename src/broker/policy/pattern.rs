@@ -129,21 +129,35 @@ impl DestinationPattern {
         }
     }
 
-    /// Which of two patterns is the more specific: names weigh more than `*`, `*` more than `>`, from
-    /// the left.
+    /// Which of two patterns that match the same destination comes first, as in ActiveMQ: a plain name before
+    /// any pattern, one that the other contains before that one, else by their text (so `*` before
+    /// `>` before names). Equal for the same pattern.
     #[must_use]
-    pub fn cmp_specific(&self, other: &Self) -> Ordering {
-        let weight = |part: Option<&Part>| match part {
-            Some(Part::Name(_)) => 3,
-            Some(Part::AnyOne) => 2,
-            None => 1,
-            Some(Part::Rest) => 0,
-        };
-        let length = self.parts.len().max(other.parts.len());
-        (0..length)
-            .map(|index| weight(self.parts.get(index)).cmp(&weight(other.parts.get(index))))
-            .find(|order| order.is_ne())
-            .unwrap_or(Ordering::Equal)
+    pub fn cmp_precedence(&self, other: &Self) -> Ordering {
+        match (self.contains(other), other.contains(self)) {
+            (true, false) => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            _ => self.text().cmp(&other.text()),
+        }
+    }
+
+    /// Whether it matches whatever the other one does.
+    fn contains(&self, other: &Self) -> bool {
+        self.matches_name(&other.text())
+    }
+
+    /// Its name, without the kind.
+    fn text(&self) -> Vec<u8> {
+        let parts: Vec<&[u8]> = self
+            .parts
+            .iter()
+            .map(|part| match part {
+                Part::Name(name) => &**name,
+                Part::AnyOne => b"*",
+                Part::Rest => b">",
+            })
+            .collect();
+        parts.join(&b'.')
     }
 }
 
@@ -222,6 +236,34 @@ mod tests {
                 expected,
                 "{other} {one}"
             );
+        }
+    }
+
+    #[test]
+    fn the_narrower_of_two_patterns_comes_first_then_the_one_with_the_smaller_text() {
+        for (first, second) in [
+            ("A.B", "A.*"),
+            ("A.B", ">"),
+            ("A.*", "A.>"),
+            ("A.B.>", "A.>"),
+            ("A.B.*", "A.*.*"),
+            // Neither contains the other: `*` sorts before names, as in ActiveMQ.
+            ("A.*.C", "A.B.*"),
+            ("*.B", "A.*"),
+        ] {
+            let parse = |text| DestinationPattern::parse(text).expect("a pattern");
+            let (first, second) = (parse(first), parse(second));
+            assert_eq!(
+                first.cmp_precedence(&second),
+                Ordering::Less,
+                "{first} {second}"
+            );
+            assert_eq!(
+                second.cmp_precedence(&first),
+                Ordering::Greater,
+                "{first} {second}"
+            );
+            assert_eq!(first.cmp_precedence(&first), Ordering::Equal, "{first}");
         }
     }
 
