@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::DrillError;
+use super::{DrillError, Strand};
 
 /// What happens to the active broker in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
@@ -52,6 +52,7 @@ pub enum Sabotage {
 #[command(after_help = "\
 Examples:
   baton drill
+  baton drill --mix --rounds 50
   baton drill --fault kill,term,stop --rounds 9 --backlog 100000 --verify-backlog
   baton drill --directory /mnt/efs/drill --rounds 30 --report reports/
   baton drill --url 'failover:(tcp://a:61616,tcp://b:61616)' --status http://a:8161,http://b:8161 \\
@@ -110,6 +111,11 @@ pub struct DrillArgs {
     /// Queue of the load; the backlog gets `<queue>.backlog`
     #[arg(long, default_value = "drill", value_name = "NAME")]
     pub queue: String,
+
+    /// Also load what applications use beside plain queues, each on destinations of its own
+    #[arg(long, value_enum, value_delimiter = ',', num_args = 0.., value_name = "WHAT",
+          default_missing_value = "durable,groups,schedules,selectors,xa")]
+    pub mix: Vec<Strand>,
 
     /// Persistent messages put into a queue of their own before the first fault
     #[arg(long, default_value_t = 0, value_name = "N")]

@@ -8,6 +8,7 @@ use super::chronicle::Chronicle;
 use super::ledger::Ledger;
 use super::load::Load;
 use super::message::Codec;
+use super::mix::{Mix, Outcome};
 use super::pair::Pair;
 use super::place::Place;
 use super::progress::Progress;
@@ -59,12 +60,24 @@ pub(super) async fn conduct(
         epoch: None,
     };
     await_steady(&stage).await?;
+    let mix = match &args.mix[..] {
+        [] => None,
+        strands => {
+            let (url, prefix) = (&stage.pair.url, format!("{}.mix", args.queue));
+            Some(Mix::start(strands, url, &prefix, &mut stage.random).await?)
+        }
+    };
 
     let rounds = run_rounds(&mut stage, progress).await?;
     progress.note("draining ...");
     let mut complaints = load.producers.stop(args.timeout).await;
     drain(&stage, args.timeout.min(DRAIN_PATIENCE)).await;
     complaints.extend(load.consumers.stop(args.timeout).await);
+    let mut mixed = match mix {
+        None => Outcome::default(),
+        Some(mix) => mix.finish(args.timeout.min(DRAIN_PATIENCE)).await,
+    };
+    complaints.append(&mut mixed.complaints);
 
     let backlog = match loaded {
         None => None,
@@ -81,6 +94,7 @@ pub(super) async fn conduct(
         rounds,
         &witness,
         backlog,
+        mixed,
         complaints,
     ))
 }
@@ -204,6 +218,7 @@ fn report(
     rounds: Vec<Round>,
     witness: &Witness,
     backlog: Option<Backlog>,
+    mixed: Outcome,
     complaints: Vec<String>,
 ) -> Report {
     let (histograms, buckets) = witness.finish();
@@ -226,6 +241,8 @@ fn report(
         ledger: witness.tally(),
         acknowledged_by_deposed: witness.acknowledged_by_deposed(),
         backlog,
+        mix: mixed.strands,
+        dead_letters: mixed.dead_letters,
         series: SeriesReport::new(&buckets),
         curves: histograms.curves(),
     };

@@ -37,14 +37,19 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             tasks: Vec::new(),
             stop: watch::Sender::new(false),
         }
     }
 
-    fn spawn(
+    /// Turns true when the clients are to finish.
+    pub(super) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    pub(super) fn spawn(
         &mut self,
         name: String,
         client: impl Future<Output = Result<(), ClientError>> + Send + 'static,

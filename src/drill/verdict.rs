@@ -1,8 +1,8 @@
 //! The verdict: every promise that did not hold, and every reason why a drill that found nothing
 //! proves nothing.
 
-use super::Fault;
 use super::report::Report;
+use super::{Fault, StrandTally};
 
 /// What a completed drill says about the pair.
 #[derive(Debug, Clone)]
@@ -62,6 +62,12 @@ pub(super) fn judge(report: &Report, rounds: u32, complaints: Vec<String>) -> Ve
         failures.push(format!("only {done} of {rounds} rounds were run"));
     }
     judge_backlog(report, &mut failures);
+    failures.extend(report.mix.iter().flat_map(StrandTally::violations));
+    if let Some(count) = report.dead_letters.filter(|count| *count > 0) {
+        failures.push(format!(
+            "{count} messages of the mix are in the dead letter queue"
+        ));
+    }
     judge_meaning(report, &mut failures);
     failures.extend(complaints);
     failures

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::latency::{BUCKET_US, Bucket, PhasePercentiles};
 use super::ledger::Tally;
+use super::mix::StrandTally;
 use super::timeline::{Milestones, Spread};
 use super::{DrillError, Fault};
 
@@ -44,6 +45,12 @@ pub struct Report {
     pub acknowledged_by_deposed: u64,
     /// The backlog, if there was one.
     pub backlog: Option<Backlog>,
+    /// What the books of the mix say, if there was one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mix: Vec<StrandTally>,
+    /// Messages of the mix in the dead letter queue; none belongs there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<u64>,
     /// Throughput and latency over time.
     pub series: SeriesReport,
     #[serde(skip)]

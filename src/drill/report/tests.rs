@@ -112,6 +112,8 @@ pub(in crate::drill) fn invented(rounds: Vec<Round>) -> Report {
         },
         acknowledged_by_deposed: 0,
         backlog: None,
+        mix: Vec::new(),
+        dead_letters: None,
         series: SeriesReport::new(&buckets),
         curves: histograms.curves(),
     }

@@ -12,6 +12,7 @@ pub(super) fn render(report: &Report) -> String {
         .and_then(|()| takeovers(&mut text, report))
         .and_then(|()| latencies(&mut text, report))
         .and_then(|()| ledger(&mut text, report))
+        .and_then(|()| mix(&mut text, report))
         .and_then(|()| verdict(&mut text, report));
     written.expect("writing to a string cannot fail");
     text
@@ -165,6 +166,39 @@ fn latencies(text: &mut String, report: &Report) -> fmt::Result {
     row("before the fault", &report.latency.before)?;
     row("during, until the first ack", &report.latency.during)?;
     row("after", &report.latency.after)
+}
+
+fn mix(text: &mut String, report: &Report) -> fmt::Result {
+    if report.mix.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\nMix{:<26} {:>10} {:>10} {:>6} {:>6} {:>9} {:>9} {:>6} {:>11}",
+        "", "sent", "consumed", "lost", "twice", "unflagged", "disorder", "early", "misdirected"
+    )?;
+    for one in &report.mix {
+        writeln!(
+            text,
+            "  {:<27} {:>10} {:>10} {:>6} {:>6} {:>9} {:>9} {:>6} {:>11}",
+            one.strand,
+            thousands(one.acknowledged),
+            thousands(one.consumed),
+            one.lost,
+            one.twice,
+            one.unflagged,
+            one.out_of_order,
+            one.early,
+            one.misdirected
+        )?;
+    }
+    if let Some(count) = report.dead_letters {
+        writeln!(
+            text,
+            "  in the dead letter queue, where none belongs: {count}"
+        )?;
+    }
+    Ok(())
 }
 
 fn ledger(text: &mut String, report: &Report) -> fmt::Result {
