@@ -11,6 +11,7 @@ use storage::{Location, Lsn, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+use super::advisory::Announced;
 use super::background::Background;
 use super::connection::{ConnectRequest, Connection};
 use super::descriptor::SubscriptionKey;
@@ -68,6 +69,7 @@ pub struct Broker {
     pub(super) subscriptions: Mutex<HashMap<SubscriptionKey, Arc<Queue>>>,
     pub(super) connections: Mutex<Connections>,
     pub(super) forgotten: Forgotten,
+    pub(super) announced: Announced,
     numbers: AtomicU64,
     attendance: Arc<Attending>,
     id: BrokerId,
@@ -125,6 +127,7 @@ impl Broker {
             subscriptions: Mutex::default(),
             connections: Mutex::default(),
             forgotten: Forgotten::default(),
+            announced: Announced::default(),
             numbers: AtomicU64::new(1),
             attendance: Arc::default(),
             id,
@@ -144,6 +147,7 @@ impl Broker {
         broker
             .released
             .send_modify(|known| *known = now.max(*known));
+        broker.advise_master();
         broker.runtime.spawn(dispatcher::run(Arc::clone(&broker)));
         broker.runtime.spawn(expiry::run(Arc::clone(&broker)));
         broker

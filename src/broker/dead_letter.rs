@@ -60,6 +60,9 @@ impl Broker {
             None => queue.read_body(self, location),
         };
         let target = self.dead_letter_queue(queue);
+        if let (Some(message), Cause::Expired) = (&message, cause) {
+            self.advise_expired(queue.name(), message, queue.policy());
+        }
         match (message, target) {
             (Some(message), Some(target)) => self.rebury(queue, position, &message, &target, cause),
             // Unreadable: there is nothing to move, and it is not dropped either.
@@ -107,6 +110,7 @@ impl Broker {
         store.enqueue_in_transaction(transaction, &[target.backlog(self)?], new)?;
         let lsn = store.commit(transaction, &[(queue.backlog(self)?, vec![position])])?;
         target.committed(self, lsn, 1);
+        self.advise_dead_letter(queue.name(), message, queue.policy());
         Ok(())
     }
 }

@@ -94,6 +94,11 @@ impl Destinations {
         self.by_name.remove(name)
     }
 
+    /// Whether a consumer with wildcards waits for a destination of this name.
+    pub(super) fn is_watched(&self, name: &Destination) -> bool {
+        self.watchers.iter().any(|watcher| watcher.wants(name))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Destination, &Target)> {
         self.by_name.iter()
     }
@@ -139,7 +144,7 @@ impl Broker {
             }
         };
         if is_new {
-            self.advise_destination(name, true);
+            self.advise_destination(name, None, true);
         }
         Ok(target)
     }
@@ -190,6 +195,16 @@ impl Broker {
         destinations
             .watchers
             .retain(|watcher| watcher.consumer != *consumer);
+    }
+
+    /// The destination of this name, if there is one.
+    pub(super) fn find(&self, name: &Destination) -> Option<Target> {
+        self.destinations.read().get(name).cloned()
+    }
+
+    /// Whether a consumer with wildcards waits for a destination of this name.
+    pub(super) fn is_watched(&self, name: &Destination) -> bool {
+        self.destinations.read().is_watched(name)
     }
 
     /// Puts a new destination into the map, with the consumers that waited for it.

@@ -134,6 +134,11 @@ impl Message {
         self.is_journaled
     }
 
+    /// Whether its producer wants it to survive a takeover.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.is_persistent
+    }
+
     /// Whether it survives a takeover in this destination.
     pub(crate) fn is_journaled_at(&self, name: &Destination) -> bool {
         self.is_persistent && !name.kind.is_temporary()

@@ -20,7 +20,7 @@
 //! released. Nothing persistent is dispatched before it is released.
 
 mod acknowledge;
-mod advisory;
+pub mod advisory;
 mod background;
 #[allow(
     clippy::module_inception,

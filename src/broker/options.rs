@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::advisory::Advisories;
 use super::interceptor::Interceptors;
 use super::policy::Policies;
 
@@ -16,6 +17,8 @@ pub struct BrokerOptions {
     pub non_persistent_bytes: usize,
     /// What was chosen for single destinations.
     pub policies: Policies,
+    /// Whether and of what clients are advised.
+    pub advisories: Advisories,
     /// What stands between destinations' names and where messages go.
     pub interceptors: Interceptors,
     /// How long the sequence of a producer that does nothing is remembered.
@@ -40,6 +43,7 @@ impl Default for BrokerOptions {
             memory_bytes: 64 << 20,
             non_persistent_bytes: 256 << 20,
             policies: Policies::default(),
+            advisories: Advisories::default(),
             interceptors: Interceptors::default(),
             producer_retention: Duration::from_secs(24 * 60 * 60),
             expiry_interval: Duration::from_secs(30),

@@ -120,6 +120,7 @@ impl Broker {
             Target::Topic(topic) => {
                 let message = &self.shown_at(topic.name(), Arc::clone(message));
                 topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
+                self.advise_publication(topic, message);
                 for queue in self.interested(topic, message) {
                     // Whoever is not there misses what is not persistent.
                     if queue.consumer_count() > 0 {
@@ -163,6 +164,15 @@ impl Broker {
         }
     }
 
+    /// Tells who wants to know that a topic got a message.
+    pub(super) fn advise_publication(self: &Arc<Self>, topic: &Topic, message: &Message) {
+        let policy = topic.policy();
+        self.advise_delivered(topic.name(), message, policy);
+        if policy.send_advisory_if_no_consumers && topic.consumer_count() == 0 {
+            self.advise_no_consumers(topic.name(), message, policy);
+        }
+    }
+
     /// Publishes, once `lsn` is released, what a target does not find in the journal.
     pub(super) fn publish_at(self: &Arc<Self>, lsn: Lsn, target: &Target, message: &Arc<Message>) {
         let dispatcher = self.dispatcher();
@@ -180,6 +190,7 @@ impl Broker {
                     }
                 }
                 topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
+                self.advise_publication(topic, message);
                 dispatcher.publish_at(lsn, topic, message);
             }
         }

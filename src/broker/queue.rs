@@ -222,6 +222,7 @@ impl Queue {
             }
         }
         self.apply(broker, effects);
+        self.advise_arrival(broker, message);
     }
 
     /// A transaction committed at `lsn` brought `count` messages.
@@ -242,11 +243,48 @@ impl Queue {
     pub(super) fn enqueue_memory(self: &Arc<Self>, broker: &Arc<Broker>, message: Arc<Message>) {
         self.counters.enqueued.fetch_add(1, Ordering::Relaxed);
         let message = self.shown(broker, message);
+        self.advise_arrival(broker, &message);
         self.change(broker, |state| {
             if !state.is_deleted {
                 state.stock.push_memory(message);
             }
         });
+    }
+
+    /// Tells who wants to know that a message came. Subscriptions leave that to their topic.
+    fn advise_arrival(&self, broker: &Arc<Broker>, message: &Message) {
+        if self.subscription.is_some() {
+            return;
+        }
+        broker.advise_delivered(&self.name, message, &self.policy);
+        if self.policy.send_advisory_if_no_consumers && self.consumer_count() == 0 {
+            broker.advise_no_consumers(&self.name, message, &self.policy);
+        }
+    }
+
+    /// Tells who wants to know that messages were consumed.
+    pub(super) fn advise_departure(self: &Arc<Self>, broker: &Arc<Broker>, taken: &[InFlight]) {
+        if !self.policy.advisory_for_consumed {
+            return;
+        }
+        let slots: Vec<Slot> = taken
+            .iter()
+            .map(|in_flight| in_flight.slot.clone())
+            .collect();
+        let (queue, owner) = (Arc::clone(self), Arc::clone(broker));
+        // The bodies may have to be read back, for which the journal keeps them long enough.
+        broker.background().run(Box::new(move || {
+            for slot in slots {
+                let message = match (slot.message, slot.place) {
+                    (Some(message), _) => Some(message),
+                    (None, Place::Journal { location, .. }) => queue.read_body(&owner, location),
+                    (None, Place::Memory) => None,
+                };
+                if let Some(message) = message {
+                    owner.advise_consumed(&queue.name, &message, &queue.policy);
+                }
+            }
+        }));
     }
 
     /// Adds a consumer and dispatches to it. False: it is there already.
@@ -422,8 +460,8 @@ impl Queue {
 
     /// Removes what `taken` holds from the journal. None: nothing of it is there.
     pub(super) fn consumed(
-        &self,
-        broker: &Broker,
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
         taken: &[InFlight],
     ) -> Result<Option<Lsn>, Refusal> {
         let positions: Vec<Position> = taken
@@ -433,6 +471,7 @@ impl Queue {
         self.counters
             .dequeued
             .fetch_add(taken.len() as u64, Ordering::Relaxed);
+        self.advise_departure(broker, taken);
         if positions.is_empty() {
             return Ok(None);
         }

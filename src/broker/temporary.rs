@@ -34,7 +34,7 @@ impl Broker {
             let target = self.make_target(&name, Some(owner.clone()));
             self.introduce(&mut destinations, name, &target);
         }
-        self.advise_destination(name, true);
+        self.advise_destination(name, Some(owner), true);
         Ok(true)
     }
 
@@ -67,7 +67,7 @@ impl Broker {
         };
         self.routes_version.fetch_add(1, Ordering::Release);
         target.delete();
-        self.advise_destination(name, false);
+        self.advise_destination(name, Some(owner), false);
         Ok(())
     }
 }

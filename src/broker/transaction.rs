@@ -190,6 +190,7 @@ impl Transaction {
                 .counters
                 .dequeued
                 .fetch_add(taken.len() as u64, Ordering::Relaxed);
+            queue.advise_departure(broker, &taken);
         }
         for (queue, count) in self.journaled {
             if let Some(lsn) = lsn {
@@ -224,6 +225,7 @@ fn publish_now(broker: &Arc<Broker>, target: &Target, message: &Arc<Message>) {
         Target::Topic(topic) if message.is_journaled_at(topic.name()) => {
             let message = broker.shown_at(topic.name(), Arc::clone(message));
             topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
+            broker.advise_publication(topic, &message);
             offer(&topic.consumers(), &message);
         }
         Target::Queue(_) | Target::Topic(_) => broker.publish_memory(target, message),

@@ -40,17 +40,17 @@ impl Connection {
                 what: "wildcards and composite queues of consumers",
             });
         }
-        let destinations = reach.names;
-        let (home, receipt) = self.open(&request, &destinations)?;
+        let (home, receipt) = self.open(&request, &reach.names)?;
+        if let Home::Topics(consumer, _) = &home {
+            self.broker.replay_advisories(&reach, consumer);
+        }
         let entry = Entry {
             home,
             tag: request.tag,
-            destinations,
+            destination: request.destination.clone(),
         };
-        for destination in &entry.destinations {
-            self.broker
-                .advise_consumer(destination, &request.announcement);
-        }
+        self.broker
+            .advise_consumer(&entry.destination, &request.announcement);
         self.inner.lock().consumers.insert(request.id, entry);
         Ok(receipt)
     }
@@ -122,7 +122,6 @@ impl Connection {
         for target in targets {
             if let Target::Topic(topic) = target {
                 topic.add_consumer(&consumer);
-                self.broker.replay_advisories(&topic, &consumer);
                 topics.push(topic);
             }
         }
@@ -159,9 +158,7 @@ impl Connection {
             }
         }
         let removal = openwire::RemoveInfo::of(id.clone()).into();
-        for destination in &entry.destinations {
-            self.broker.advise_consumer(destination, &removal);
-        }
+        self.broker.advise_consumer(&entry.destination, &removal);
     }
 
     fn home(&self, id: &ConsumerId) -> Result<Home, Refusal> {

@@ -101,7 +101,7 @@ struct Inner {
 struct Entry {
     home: Home,
     tag: ConsumerTag,
-    destinations: Vec<Destination>,
+    destination: Destination,
 }
 
 #[derive(Clone)]

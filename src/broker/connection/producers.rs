@@ -34,9 +34,11 @@ impl Connection {
             for part in names::parts(&*names::read(destination, separator)?)? {
                 let target = self.broker.target(&part)?;
                 target.counters().producers.fetch_add(1, Ordering::Relaxed);
-                self.broker.advise_producer(&part, announcement);
+                self.broker.advise_producer(Some(&part), announcement);
                 destinations.push(part.detached());
             }
+        } else {
+            self.broker.advise_producer(None, announcement);
         }
         let producer = Producer {
             key: producer_key(id),
@@ -64,6 +66,9 @@ impl Connection {
 
     pub(super) fn producer_gone(&self, id: &ProducerId, producer: &Producer) {
         let removal = openwire::RemoveInfo::of(id.clone()).into();
+        if producer.destinations.is_empty() {
+            self.broker.advise_producer(None, &removal);
+        }
         for destination in &producer.destinations {
             if let Some(target) = self.broker.find(destination) {
                 let producers = &target.counters().producers;
@@ -72,7 +77,7 @@ impl Connection {
                     count.checked_sub(1)
                 });
             }
-            self.broker.advise_producer(destination, &removal);
+            self.broker.advise_producer(Some(destination), &removal);
         }
     }
 

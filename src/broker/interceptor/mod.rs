@@ -9,6 +9,7 @@ mod route;
 use openwire::{Destination, DestinationKind};
 
 use super::policy::DestinationPattern;
+use super::selector::Selector;
 
 pub(super) use self::route::{Leg, Route};
 
@@ -117,6 +118,8 @@ pub struct CompositeDestination {
 pub struct ForwardTo {
     /// Where messages go.
     pub destination: Destination,
+    /// Which messages; None = all.
+    pub selector: Option<Selector>,
 }
 
 /// A topic for each queue, with all that is sent to the queue.

@@ -12,6 +12,7 @@ use super::{CompositeDestination, Interceptors, VirtualTopic};
 use crate::broker::destination::Target;
 use crate::broker::names;
 use crate::broker::queue::Queue;
+use crate::broker::selector::Selector;
 use crate::broker::{Broker, Message, Refusal};
 
 /// Composite destinations may lead to others this many times.
@@ -58,6 +59,7 @@ enum Keeps {
 
 enum Condition {
     Always,
+    Selector(Selector),
     /// What one of the queue's present consumers wants.
     Consumers(Arc<Queue>),
     /// What did not come over a network of brokers, and is then wanted by this.
@@ -112,6 +114,7 @@ impl Condition {
     fn is_met_by(&self, message: &Message) -> bool {
         match self {
             Condition::Always => true,
+            Condition::Selector(selector) => selector.matches(message),
             Condition::Consumers(queue) => queue.has_consumer_for(message),
             Condition::Local(then) => !message.came_over_network() && then.is_met_by(message),
         }
@@ -245,7 +248,15 @@ impl Broker {
     ) -> Result<(), Refusal> {
         for forward in &composite.forward_to {
             for part in names::parts(&forward.destination)? {
-                node.branches.push(Branch::always(self.node(&part, depth)?));
+                let condition = match &forward.selector {
+                    None => Condition::Always,
+                    Some(selector) => Condition::Selector(selector.clone()),
+                };
+                node.branches.push(Branch {
+                    condition,
+                    is_optional: false,
+                    node: self.node(&part, depth)?,
+                });
             }
         }
         Ok(())

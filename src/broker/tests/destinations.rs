@@ -16,6 +16,7 @@ fn with(interceptors: Interceptors) -> Fixture {
 fn composite(name: &str, forward_only: bool, to: &[Destination]) -> Interceptors {
     let forward = |destination: &Destination| ForwardTo {
         destination: destination.clone(),
+        selector: None,
     };
     Interceptors {
         composites: vec![CompositeDestination {

@@ -1,5 +1,6 @@
 //! The domain on a real journal, without sockets: connections whose outboxes the tests read.
 
+mod advisories;
 mod delivery;
 mod destinations;
 mod lifetime;
