@@ -1,5 +1,6 @@
 use openwire::primitive::{PrimitiveMap, Value};
 use openwire::{Destination, MessageId};
+use proptest::prelude::*;
 
 use super::*;
 use crate::broker::memory::Memory;
@@ -72,4 +73,157 @@ fn redeliveries_are_visible() {
     let message = message(&[]);
     assert!(!selector.matches(&message));
     assert!(selector.selects(&MessageView::new(&message).delivered(2)));
+}
+
+/// Reads the escapes of the table back.
+fn unescaped(text: &str) -> String {
+    let mut result = String::new();
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        let character = match character {
+            '\\' => match rest.next().expect("an escaped character") {
+                't' => '\t',
+                'n' => '\n',
+                'r' => '\r',
+                'f' => '\x0c',
+                other => other,
+            },
+            other => other,
+        };
+        result.push(character);
+    }
+    result
+}
+
+fn from_hex(digits: &str) -> Message {
+    let bytes: Vec<u8> = (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits"))
+        .collect();
+    Message::read_back(bytes.into(), &Memory::new(1 << 20, 1 << 20)).expect("a message")
+}
+
+/// One letter for each message, as in the table.
+fn verdicts(selector: &str, messages: &[Message]) -> String {
+    let Ok(selector) = Selector::parse(selector) else {
+        return "invalid".to_owned();
+    };
+    messages
+        .iter()
+        .map(|message| {
+            let view = MessageView::new(message);
+            let truth = evaluate::truth(&selector.0.root, &view);
+            assert_eq!(selector.matches(message), truth == Ok(Some(true)));
+            match truth {
+                Ok(Some(true)) => 'T',
+                Ok(Some(false)) => 'F',
+                Ok(None) => 'U',
+                Err(_) => 'X',
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn every_verdict_is_the_one_of_activemq() {
+    let mut messages = Vec::new();
+    let mut selectors = 0;
+    let mut wrong = Vec::new();
+    for line in include_str!("conformance.tsv").lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        match fields[..] {
+            ["message", digits] => messages.push(from_hex(digits)),
+            ["selector", text, wanted] => {
+                selectors += 1;
+                let found = verdicts(&unescaped(text), &messages);
+                if found != wanted {
+                    wrong.push(format!("{text}: {found} instead of {wanted}"));
+                }
+            }
+            _ => assert!(line.starts_with('#'), "{line}"),
+        }
+    }
+    assert!(messages.len() > 10 && selectors > 2000, "the table is cut");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Words that selectors are made of, in any order.
+fn word_soup() -> impl Strategy<Value = String> {
+    let words = [
+        "a",
+        "b",
+        "missing",
+        "1",
+        "0x1",
+        "1.5",
+        "9223372036854775808",
+        "'x'",
+        "'",
+        "(",
+        ")",
+        ",",
+        "=",
+        "<>",
+        "<",
+        ">=",
+        "+",
+        "-",
+        "*",
+        "/",
+        "%",
+        "AND",
+        "OR",
+        "NOT",
+        "IN",
+        "LIKE",
+        "ESCAPE",
+        "'%'",
+        "BETWEEN",
+        "IS",
+        "NULL",
+        "TRUE",
+        "FALSE",
+        "INLIST(",
+        "MAKELIST(",
+        "JMSPriority",
+        "--",
+        "/*",
+        "*/",
+        "\n",
+    ];
+    proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..40)
+        .prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(text in any::<String>()) {
+        let _ = Selector::parse(&text);
+    }
+
+    #[test]
+    fn any_words_are_answered_and_evaluated(text in word_soup()) {
+        if let Ok(selector) = Selector::parse(&text) {
+            let message = message(&[("a", Value::Int(1)), ("b", Value::String("x".into()))]);
+            let _ = selector.matches(&message);
+        }
+    }
+
+    #[test]
+    fn integers_compare_as_numbers(a in any::<i64>(), b in any::<i32>()) {
+        let message = message(&[("a", Value::Long(a))]);
+        let selects = |text: String| Selector::parse(&text).expect("a selector").matches(&message);
+        prop_assert_eq!(selects(format!("a < {b}")), a < i64::from(b));
+        prop_assert_eq!(selects(format!("a = {b}")), a == i64::from(b));
+        prop_assert_eq!(selects(format!("a BETWEEN {b} AND {b}")), a == i64::from(b));
+        prop_assert_eq!(selects(format!("NOT (a >= {b})")), a < i64::from(b));
+    }
+
+    #[test]
+    fn quoted_text_is_itself(value in any::<String>()) {
+        let message = message(&[("a", Value::String(value.as_str().into()))]);
+        let literal = value.replace('\'', "''");
+        let selector = Selector::parse(&format!("a = '{literal}' AND a IN ('{literal}')"));
+        prop_assert!(selector.expect("a selector").matches(&message));
+    }
 }
