@@ -17,9 +17,9 @@ use super::connection::{ConnectRequest, Connection};
 use super::descriptor::SubscriptionKey;
 use super::destination::Destinations;
 use super::dispatcher::Dispatcher;
-use super::memory::Memory;
 use super::producer::Forgotten;
 use super::queue::Queue;
+use super::usage::{self, Memory, Usage};
 use super::{BrokerOptions, Message, Refusal, dispatcher, expiry};
 
 /// How far a broker's life has got.
@@ -59,7 +59,7 @@ pub struct Broker {
     store: Arc<Store>,
     options: BrokerOptions,
     runtime: Handle,
-    memory: Arc<Memory>,
+    usage: Usage,
     background: Arc<Background>,
     dispatcher: Dispatcher,
     released: Arc<watch::Sender<Lsn>>,
@@ -113,12 +113,12 @@ impl Broker {
     #[must_use]
     pub fn start(store: Arc<Store>, options: BrokerOptions, runtime: Handle) -> Arc<Broker> {
         let released = Arc::new(watch::Sender::new(store.released()));
-        let memory = Memory::new(options.memory_bytes, options.non_persistent_bytes);
+        let usage = Usage::new(&options.limits, options.memory_bytes);
         let id = BrokerId::new(format!("ID:{}-{}", options.name, store.epoch()));
         let broker = Arc::new(Broker {
             background: Background::new(runtime.clone()),
             dispatcher: Dispatcher::new(Arc::clone(&released)),
-            memory,
+            usage,
             options,
             runtime,
             phase: watch::Sender::new(Phase::Serving),
@@ -150,6 +150,7 @@ impl Broker {
         broker.advise_master();
         broker.runtime.spawn(dispatcher::run(Arc::clone(&broker)));
         broker.runtime.spawn(expiry::run(Arc::clone(&broker)));
+        broker.runtime.spawn(usage::watch(Arc::clone(&broker)));
         broker
     }
 
@@ -307,7 +308,12 @@ impl Broker {
     }
 
     pub(crate) fn memory(&self) -> &Arc<Memory> {
-        &self.memory
+        &self.usage.memory
+    }
+
+    /// What is used of what may be.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     pub(super) fn background(&self) -> &Arc<Background> {
@@ -334,7 +340,7 @@ impl Broker {
             .read(location)
             .map_err(|error| error.to_string())
             .and_then(|bytes| {
-                Message::read_back(bytes, &self.memory).map_err(|error| error.to_string())
+                Message::read_back(bytes, self.memory()).map_err(|error| error.to_string())
             });
         read.inspect_err(|error| {
             tracing::error!(

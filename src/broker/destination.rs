@@ -227,10 +227,11 @@ impl Broker {
 
     pub(super) fn make_target(&self, name: &Destination, owner: Option<ConnectionId>) -> Target {
         let policy = self.options().policies.of(name);
+        let usage = self.usage().of(&policy);
         if name.kind.is_queue() {
-            Target::Queue(Queue::new(name.clone(), None, owner, None, policy))
+            Target::Queue(Queue::new(name.clone(), None, owner, None, policy, usage))
         } else {
-            Target::Topic(Topic::new(name.clone(), owner, policy))
+            Target::Topic(Topic::new(name.clone(), owner, policy, usage))
         }
     }
 
@@ -265,7 +266,8 @@ impl Broker {
             match descriptor {
                 Descriptor::Queue { name } => {
                     let policy = policies.of(&name);
-                    let queue = Queue::new(name.clone(), None, None, Some(backlog), policy);
+                    let usage = self.usage().of(&policy);
+                    let queue = Queue::new(name.clone(), None, None, Some(backlog), policy, usage);
                     self.destinations.write().insert(name, Target::Queue(queue));
                 }
                 Descriptor::Subscription {
@@ -278,6 +280,7 @@ impl Broker {
                         None,
                         Some(backlog),
                         policies.of(&topic),
+                        None,
                     );
                     if let Ok(topic) = self.topic_named(&topic) {
                         topic.add_subscription(&queue);

@@ -4,6 +4,7 @@ use openwire::{ConsumerId, Destination, WireString};
 use storage::store::AppendError;
 
 use super::selector::SelectorError;
+use super::usage::Shortage;
 
 /// Why the broker does not do what a client asked for. Protocols translate it into their own errors.
 #[derive(Debug, thiserror::Error)]
@@ -71,16 +72,9 @@ pub enum Refusal {
         /// The subscription's name.
         name: WireString,
     },
-    /// Non-persistent messages fill the memory.
-    #[error(
-        "non-persistent messages use {used} bytes, the limit is {limit}: consume some, send persistent messages or raise the limit"
-    )]
-    MemoryFull {
-        /// Bytes used.
-        used: usize,
-        /// The limit.
-        limit: usize,
-    },
+    /// There is no room for the message now.
+    #[error("{0}")]
+    NoRoom(Box<Shortage>),
     /// The journal did not take it.
     #[error(transparent)]
     Journal(#[from] AppendError),

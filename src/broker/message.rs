@@ -8,8 +8,9 @@ use openwire::primitive::Value;
 use openwire::{
     DecodeError, Destination, MessageId, ProducerId, StoredMessage, StoredMessageError, Version,
 };
+use parking_lot::Mutex;
 
-use super::memory::{Charge, Memory};
+use super::usage::{Charge, Class, DestinationCharge, DestinationUsage, Memory};
 
 /// The property that says why a message was moved to a dead letter queue.
 const FAILURE_CAUSE: &str = "dlqDeliveryFailureCause";
@@ -28,7 +29,9 @@ pub struct Message {
     is_journaled: bool,
     priority: i8,
     expiration_ms: i64,
-    _charge: Charge,
+    charge: Charge,
+    /// The destinations that limit their memory and have it in theirs.
+    destination_charges: Mutex<Vec<DestinationCharge>>,
 }
 
 /// Why something is no message that a broker can hold.
@@ -61,7 +64,9 @@ impl Message {
         memory: &Arc<Memory>,
     ) -> Result<Self, MessageError> {
         let stored = StoredMessage::from_frame(Bytes::copy_from_slice(frame), version)?;
-        Self::new(stored, decoded, memory)
+        let message = Self::new(stored, decoded, memory)?;
+        message.charge.reclassify(Class::Arriving);
+        Ok(message)
     }
 
     /// Takes a message that the broker made or changed.
@@ -104,7 +109,8 @@ impl Message {
             is_journaled,
             priority: decoded.priority,
             expiration_ms: decoded.expiration,
-            _charge: memory.charge(stored.bytes().len(), is_journaled),
+            charge: memory.charge(stored.bytes().len(), Class::of(is_journaled)),
+            destination_charges: Mutex::default(),
             stored,
         })
     }
@@ -168,7 +174,8 @@ impl Message {
             is_journaled,
             priority: self.priority,
             expiration_ms: self.expiration_ms,
-            _charge: memory.charge(stored.bytes().len(), is_journaled),
+            charge: memory.charge(stored.bytes().len(), Class::of(is_journaled)),
+            destination_charges: Mutex::default(),
             stored,
         })
     }
@@ -189,6 +196,24 @@ impl Message {
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.stored.bytes().len()
+    }
+
+    /// It has found its place: in the journal or in memory.
+    pub(crate) fn settle(&self) {
+        self.charge.reclassify(Class::of(self.is_journaled));
+    }
+
+    /// Somebody keeps it in memory although it may be gone from the journal by then.
+    pub(crate) fn hold(&self) {
+        self.charge.reclassify(Class::Held);
+    }
+
+    /// It is in this destination's memory as long as it is in memory at all.
+    pub(crate) fn charge_to(&self, usage: &Arc<DestinationUsage>) {
+        let mut charges = self.destination_charges.lock();
+        if !charges.iter().any(|charge| charge.is_of(usage)) {
+            charges.push(usage.charge(self.len()));
+        }
     }
 
     pub(crate) fn is_expired(&self, now_ms: i64) -> bool {

@@ -38,7 +38,6 @@ mod dispatcher;
 mod error;
 mod expiry;
 pub mod interceptor;
-mod memory;
 mod message;
 mod names;
 mod options;
@@ -53,6 +52,7 @@ mod subscription;
 mod temporary;
 mod topic;
 mod transaction;
+pub mod usage;
 
 #[cfg(test)]
 mod tests;
@@ -68,7 +68,7 @@ pub use self::error::Refusal;
 pub use self::message::{Message, MessageError};
 pub use self::options::BrokerOptions;
 pub use self::outbox::{ConsumerTag, Delivery, Outbox};
-pub use self::status::{BrokerStatus, DestinationStatus};
+pub use self::status::{BrokerStatus, DestinationStatus, LimitStatus};
 
 /// When the outcome of an operation is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

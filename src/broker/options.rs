@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::advisory::Advisories;
 use super::interceptor::Interceptors;
 use super::policy::Policies;
+use super::usage::Limits;
 
 /// What can be chosen about the broker; the defaults are those of the product.
 #[derive(Clone, Debug)]
@@ -13,8 +14,8 @@ pub struct BrokerOptions {
     pub name: String,
     /// Bytes of persistent bodies kept in memory; what is beyond is read back from the journal.
     pub memory_bytes: usize,
-    /// Bytes of non-persistent messages in memory; beyond it sends to queues are refused.
-    pub non_persistent_bytes: usize,
+    /// What the broker may use, and what becomes of sends that find no room.
+    pub limits: Limits,
     /// What was chosen for single destinations.
     pub policies: Policies,
     /// Whether and of what clients are advised.
@@ -41,7 +42,7 @@ impl Default for BrokerOptions {
         BrokerOptions {
             name: "baton".to_owned(),
             memory_bytes: 64 << 20,
-            non_persistent_bytes: 256 << 20,
+            limits: Limits::default(),
             policies: Policies::default(),
             advisories: Advisories::default(),
             interceptors: Interceptors::default(),

@@ -88,29 +88,10 @@ impl Broker {
         {
             return self.publish_journaled(legs, message, producer);
         }
-        let mut open = Vec::with_capacity(legs.len());
         for leg in legs {
-            match self.check_memory(&leg.target) {
-                Ok(()) => open.push(leg),
-                Err(_) if leg.is_optional => {}
-                Err(refusal) => return Err(refusal),
-            }
-        }
-        for leg in open {
             self.publish_memory(&leg.target, message);
         }
         Ok(Receipt::Done)
-    }
-
-    /// Refuses messages for queues while the memory is full; topics make room by themselves.
-    pub(super) fn check_memory(&self, target: &Target) -> Result<(), Refusal> {
-        match (target, self.memory().exceeded_limit()) {
-            (Target::Queue(_), Some(limit)) => Err(Refusal::MemoryFull {
-                used: self.memory().non_persistent_bytes(),
-                limit,
-            }),
-            _ => Ok(()),
-        }
     }
 
     /// Publishes a message that is kept in memory only.
@@ -121,6 +102,7 @@ impl Broker {
                 let message = &self.shown_at(topic.name(), Arc::clone(message));
                 topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
                 self.advise_publication(topic, message);
+                topic.charge(message);
                 for queue in self.interested(topic, message) {
                     // Whoever is not there misses what is not persistent.
                     if queue.consumer_count() > 0 {
@@ -191,6 +173,7 @@ impl Broker {
                 }
                 topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
                 self.advise_publication(topic, message);
+                topic.charge(message);
                 dispatcher.publish_at(lsn, topic, message);
             }
         }

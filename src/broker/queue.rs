@@ -20,6 +20,7 @@ use super::names::has_wildcard;
 use super::outbox::Outbox;
 use super::policy::Policy;
 use super::stock::{Key, Place, Slot, Stock};
+use super::usage::DestinationUsage;
 use super::{Broker, Message, Receipt, Refusal};
 
 /// A queue or a durable subscription.
@@ -32,6 +33,7 @@ pub(crate) struct Queue {
     pub(super) state: Mutex<State>,
     pub(super) counters: Counters,
     policy: Arc<Policy>,
+    usage: Option<Arc<DestinationUsage>>,
 }
 
 /// What status pages say of a destination.
@@ -85,6 +87,7 @@ impl Queue {
         owner: Option<ConnectionId>,
         backlog: Option<Arc<Backlog>>,
         policy: Arc<Policy>,
+        usage: Option<Arc<DestinationUsage>>,
     ) -> Arc<Self> {
         Arc::new(Queue {
             name,
@@ -103,6 +106,7 @@ impl Queue {
             }),
             counters: Counters::default(),
             policy,
+            usage,
         })
     }
 
@@ -113,6 +117,18 @@ impl Queue {
     /// What operators chose for it; of a subscription, for its topic.
     pub(super) fn policy(&self) -> &Arc<Policy> {
         &self.policy
+    }
+
+    /// Its memory, if its policy limits it.
+    pub(super) fn usage(&self) -> Option<&Arc<DestinationUsage>> {
+        self.usage.as_ref()
+    }
+
+    /// Whether a persistent message waits or is in flight.
+    pub(super) fn is_pending(&self, position: Position) -> bool {
+        let state = self.state.lock();
+        let backlog = state.stock.backlog();
+        backlog.is_some_and(|backlog| backlog.entry(position).is_some())
     }
 
     /// What the subscription was made with; None for a queue.
@@ -211,6 +227,10 @@ impl Queue {
     ) {
         self.counters.enqueued.fetch_add(1, Ordering::Relaxed);
         let message = &self.shown(broker, Arc::clone(message));
+        broker.usage().store.grew(message.len());
+        if let Some(usage) = &self.usage {
+            usage.count(position, message.len());
+        }
         let mut effects = Effects::default();
         {
             let mut state = self.state.lock();
@@ -244,6 +264,9 @@ impl Queue {
         self.counters.enqueued.fetch_add(1, Ordering::Relaxed);
         let message = self.shown(broker, message);
         self.advise_arrival(broker, &message);
+        if let Some(usage) = &self.usage {
+            message.charge_to(usage);
+        }
         self.change(broker, |state| {
             if !state.is_deleted {
                 state.stock.push_memory(message);
@@ -425,6 +448,8 @@ impl Queue {
         for outbox in effects.wakes {
             outbox.wake();
         }
+        // Whatever happened may have made room.
+        broker.usage().waiters.wake();
         if let Some(lsn) = effects.visit {
             broker.dispatcher().visit_at(lsn, self);
         }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Broker;
 use super::destination::Target;
 use super::queue::Counters;
+use super::usage::{self, BlockedProducer, Class, LimitKind};
 
 /// The broker at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -15,11 +16,39 @@ pub struct BrokerStatus {
     /// Open connections.
     pub connections: usize,
     /// Bytes of persistent bodies in memory beside the journal.
-    pub memory_used_bytes: usize,
-    /// Bytes of non-persistent messages.
-    pub non_persistent_bytes: usize,
+    pub cached_bytes: usize,
+    /// What the broker uses of what it may; the names are those of ActiveMQ's configuration.
+    pub limits: Vec<LimitStatus>,
+    /// Producers that wait for room, the longest first.
+    pub blocked_producers: Vec<BlockedProducer>,
     /// Queues, topics and durable subscriptions, by name.
     pub destinations: Vec<DestinationStatus>,
+}
+
+/// One limit at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct LimitStatus {
+    /// `memoryUsage`, `storeUsage` or `tempUsage`.
+    pub name: &'static str,
+    /// Bytes used.
+    pub used_bytes: u64,
+    /// The limit; null = none but the disk's.
+    pub limit_bytes: Option<u64>,
+    /// How much of it is used.
+    pub percent: Option<u64>,
+}
+
+impl LimitStatus {
+    /// A limit of 0 is none.
+    fn new(kind: LimitKind, used_bytes: u64, limit: u64) -> Self {
+        let limit_bytes = (limit > 0).then_some(limit);
+        LimitStatus {
+            name: kind.name(),
+            used_bytes,
+            limit_bytes,
+            percent: limit_bytes.map(|limit| used_bytes.saturating_mul(100) / limit),
+        }
+    }
 }
 
 /// One destination at one moment.
@@ -52,10 +81,24 @@ impl Broker {
         destinations.sort_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
         BrokerStatus {
             connections: self.connections.lock().len(),
-            memory_used_bytes: self.memory().persistent_bytes(),
-            non_persistent_bytes: self.memory().non_persistent_bytes(),
+            cached_bytes: self.memory().bytes(Class::Cached),
+            limits: self.limit_statuses(),
+            blocked_producers: self.usage().blocked.list(),
             destinations,
         }
+    }
+
+    fn limit_statuses(&self) -> Vec<LimitStatus> {
+        let (memory, limits) = (self.memory(), &self.options().limits);
+        let held = memory.bytes(Class::Held) as u64;
+        vec![
+            LimitStatus::new(LimitKind::Memory, held, limits.memory_bytes),
+            LimitStatus::new(
+                LimitKind::Store,
+                usage::total(self.store()),
+                limits.store_bytes,
+            ),
+        ]
     }
 
     fn destination_statuses(&self) -> Vec<DestinationStatus> {

@@ -35,7 +35,7 @@ impl Broker {
         }
         let topic = self.topic_named(topic)?;
         let policy = Arc::clone(topic.policy());
-        let queue = Queue::new(topic.name().clone(), Some(wanted), None, None, policy);
+        let queue = Queue::new(topic.name().clone(), Some(wanted), None, None, policy, None);
         queue.backlog(self)?;
         topic.add_subscription(&queue);
         subscriptions.insert(key.clone(), Arc::clone(&queue));

@@ -8,11 +8,14 @@ use openwire::{AckKind, ConnectionId, ConsumerId, Destination};
 use parking_lot::Mutex;
 
 use super::consumer::{Acknowledgement, Address};
-use super::memory::Memory;
 use super::outbox::Delivery;
 use super::policy::Policy;
 use super::queue::{Counters, Queue};
+use super::usage::{DestinationUsage, Memory};
 use super::{Message, wall_ms};
+
+/// How much of the broker's memory may be used before topic consumers lose messages.
+const OVERFLOW_PERCENT: u32 = 150;
 
 /// A topic.
 pub(crate) struct Topic {
@@ -22,6 +25,7 @@ pub(crate) struct Topic {
     members: Mutex<Members>,
     pub(super) counters: Counters,
     policy: Arc<Policy>,
+    usage: Option<Arc<DestinationUsage>>,
 }
 
 #[derive(Default)]
@@ -36,9 +40,11 @@ impl Topic {
         name: Destination,
         owner: Option<ConnectionId>,
         policy: Arc<Policy>,
+        usage: Option<Arc<DestinationUsage>>,
     ) -> Arc<Self> {
         Arc::new(Topic {
             policy,
+            usage,
             name,
             owner,
             members: Mutex::default(),
@@ -53,6 +59,18 @@ impl Topic {
 
     pub(super) fn name(&self) -> &Destination {
         &self.name
+    }
+
+    /// Its memory, if its policy limits it.
+    pub(super) fn usage(&self) -> Option<&Arc<DestinationUsage>> {
+        self.usage.as_ref()
+    }
+
+    /// A message came in: it is in the topic's memory as long as anybody has it.
+    pub(super) fn charge(&self, message: &Message) {
+        if let Some(usage) = &self.usage {
+            message.charge_to(usage);
+        }
     }
 
     pub(super) fn owner(&self) -> Option<&ConnectionId> {
@@ -182,8 +200,13 @@ impl TopicConsumer {
         let mut state = self.state.lock();
         state.pending.push_back(Arc::clone(message));
         self.round(&mut state);
+        if !state.pending.is_empty() {
+            // Even a persistent one is nowhere else for a consumer like this.
+            message.hold();
+        }
+        // Producers wait at the limit. What the broker itself publishes does not, but must end too.
         while state.pending.len() > self.pending_limit
-            || state.pending.len() > 1 && self.memory.exceeded_limit().is_some()
+            || state.pending.len() > 1 && self.memory.is_above(OVERFLOW_PERCENT)
         {
             state.pending.pop_front();
             self.count_discarded();

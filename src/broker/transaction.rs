@@ -81,15 +81,10 @@ impl Transaction {
             .iter()
             .any(|leg| message.is_journaled_at(leg.target.name()))
         {
-            for leg in legs {
-                match broker.check_memory(&leg.target) {
-                    Ok(()) => self
-                        .publications
-                        .push((leg.target.clone(), Arc::clone(message))),
-                    Err(_) if leg.is_optional => {}
-                    Err(refusal) => return Err(refusal),
-                }
-            }
+            let publications = legs
+                .iter()
+                .map(|leg| (leg.target.clone(), Arc::clone(message)));
+            self.publications.extend(publications);
             return Ok(());
         }
         let spread = broker.spread(legs, message);
@@ -111,6 +106,7 @@ impl Transaction {
         broker
             .store()
             .enqueue_in_transaction(&self.key, &spread.backlogs(broker)?, new)?;
+        broker.usage().store.grew(message.len());
         for queue in spread.queues {
             match self
                 .journaled

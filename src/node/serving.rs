@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use storage::Store;
 
+use crate::broker::usage::Limits;
 use crate::broker::{Broker, BrokerOptions, BrokerStatus, ShutDownNotice};
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::protocol::openwire::OpenWireOptions;
 use crate::transport::Listeners;
 
@@ -97,12 +98,28 @@ fn broker_options(config: &Config) -> BrokerOptions {
     BrokerOptions {
         name: broker.name.value.clone(),
         memory_bytes: bytes(broker.message_memory.value.0),
-        non_persistent_bytes: bytes(broker.non_persistent_memory.value.0),
+        limits: limits(config),
         policies: config.policies.policies(&config.base_policy()),
         producer_retention: broker.producer_retention.value.duration(),
         expiry_interval: broker.expiry_interval.value.duration(),
         peers: announced(config),
         ..BrokerOptions::default()
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let limits = &config.limits;
+    let after = limits.send_fail_if_no_space_after_timeout.value;
+    Limits {
+        memory_bytes: match limits.memory.origin {
+            Origin::Default => config.broker.non_persistent_memory.value.0,
+            _ => limits.memory.value.0,
+        },
+        store_bytes: limits.store.value.0,
+        temporary_bytes: limits.temp.value.0,
+        temporary_directory: None,
+        send_fail_if_no_space: limits.send_fail_if_no_space.value,
+        send_fail_if_no_space_after: Some(after).filter(|time| !time.is_zero()),
     }
 }
 

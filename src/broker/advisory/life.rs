@@ -180,7 +180,6 @@ impl Broker {
     }
 
     /// A producer sends more than its destination can take.
-    #[allow(dead_code, reason = "flow control calls it")]
     pub(in crate::broker) fn advise_fast_producer(
         self: &Arc<Self>,
         destination: &Destination,
@@ -196,7 +195,6 @@ impl Broker {
     }
 
     /// A limit is reached: `usage` is its name, `used` what is used of it.
-    #[allow(dead_code, reason = "flow control calls it")]
     pub(in crate::broker) fn advise_full(
         self: &Arc<Self>,
         destination: &Destination,

@@ -105,33 +105,48 @@ impl Connection {
     }
 
     /// Sends a message, in a transaction if its number is given. A failure makes that one fail at
-    /// its commit.
+    /// its commit; only [`Refusal::NoRoom`] does not, after which the same message may be sent again:
+    /// nothing has happened to it.
     ///
     /// # Errors
     /// [`Refusal`]
-    pub fn send(&self, message: Message, transaction: Option<i64>) -> Result<Receipt, Refusal> {
+    pub fn send(
+        &self,
+        message: &Arc<Message>,
+        transaction: Option<i64>,
+    ) -> Result<Receipt, Refusal> {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         if inner.is_closed {
             return Err(Refusal::Closing);
         }
-        let routed = self.routed(inner, message.destination());
+        let renamed = self
+            .routed(inner, message.destination())
+            .and_then(|routed| self.rename(message, routed));
+        let (message, route) = match renamed {
+            Ok(renamed) => renamed,
+            Err(refusal) => {
+                if let Some(open) =
+                    transaction.and_then(|number| inner.transactions.get_mut(&number))
+                {
+                    open.fail(&refusal);
+                }
+                return Err(refusal);
+            }
+        };
+        let (mut all, mut with_room) = (Vec::new(), Vec::new());
+        let legs = route.legs(&message, &mut all);
+        let legs = self.broker.admitted(legs, &message, &mut with_room)?;
+        message.settle();
         let Some(number) = transaction else {
-            let (message, route) = self.rename(message, routed?)?;
-            let mut legs = Vec::new();
-            return self.publish(inner, route.legs(&message, &mut legs), &message);
+            return self.publish(inner, legs, &message);
         };
         let transaction = inner
             .transactions
             .get_mut(&number)
             .ok_or_else(|| Refusal::NoSuchTransaction(self.transaction_name(number)))?;
-        routed
-            .and_then(|routed| self.rename(message, routed))
-            .and_then(|(message, route)| {
-                let mut legs = Vec::new();
-                let legs = route.legs(&message, &mut legs);
-                transaction.send(&self.broker, legs, &message)
-            })
+        transaction
+            .send(&self.broker, legs, &message)
             .inspect_err(|refusal| transaction.fail(refusal))?;
         Ok(Receipt::Done)
     }
@@ -188,13 +203,19 @@ impl Connection {
     }
 
     /// The message with its destination's name as it is to be read.
-    fn rename(&self, message: Message, routed: Routed) -> Result<(Arc<Message>, Route), Refusal> {
+    fn rename(
+        &self,
+        message: &Arc<Message>,
+        routed: Routed,
+    ) -> Result<(Arc<Message>, Route), Refusal> {
         let message = match &routed.name {
-            None => message,
-            Some(name) => message
-                .redirected(name, None, self.broker.memory())
-                .map_err(|_| Refusal::NamelessDestination)?,
+            None => Arc::clone(message),
+            Some(name) => Arc::new(
+                message
+                    .redirected(name, None, self.broker.memory())
+                    .map_err(|_| Refusal::NamelessDestination)?,
+            ),
         };
-        Ok((Arc::new(message), routed.route))
+        Ok((message, routed.route))
     }
 }

@@ -54,6 +54,11 @@ pub struct Policy {
     pub expire_messages_period: Duration,
     /// Bytes of messages in memory beyond which producers are held back; 0 = the broker's limit alone.
     pub memory_limit_bytes: u64,
+    /// Messages in memory go to the temporary store beyond so much percent of what they may use.
+    pub cursor_memory_high_water_mark: u32,
+    /// Nothing goes to the temporary store, and persistent messages count as messages in memory:
+    /// `vmQueueCursor` and `vmCursor`.
+    pub keep_in_memory: bool,
     /// Hold producers back; otherwise what has no room goes to the local temporary store.
     pub producer_flow_control: bool,
     /// Refuse instead of holding back; None = as the broker's limits say.
@@ -113,6 +118,8 @@ impl Default for Policy {
             dead_letter: DeadLetterPolicy::default(),
             expire_messages_period: Duration::from_secs(30),
             memory_limit_bytes: 0,
+            cursor_memory_high_water_mark: 70,
+            keep_in_memory: false,
             producer_flow_control: true,
             send_fail_if_no_space: None,
             send_fail_if_no_space_after: None,

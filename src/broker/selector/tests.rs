@@ -3,7 +3,7 @@ use openwire::{Destination, MessageId};
 use proptest::prelude::*;
 
 use super::*;
-use crate::broker::memory::Memory;
+use crate::broker::usage::Memory;
 
 fn message(properties: &[(&str, Value)]) -> Message {
     let map: PrimitiveMap = properties
@@ -17,7 +17,8 @@ fn message(properties: &[(&str, Value)]) -> Message {
         marshalled_properties: Some(map.encode().expect("properties")),
         ..openwire::Message::default()
     };
-    Message::made(&decoded, &Memory::new(1 << 20, 1 << 20)).expect("a message")
+    let memory = Memory::new(1 << 20, 1 << 20, std::sync::Arc::default());
+    Message::made(&decoded, &memory).expect("a message")
 }
 
 fn column(text: &str) -> usize {
@@ -100,7 +101,8 @@ fn from_hex(digits: &str) -> Message {
         .step_by(2)
         .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits"))
         .collect();
-    Message::read_back(bytes.into(), &Memory::new(1 << 20, 1 << 20)).expect("a message")
+    let memory = Memory::new(1 << 20, 1 << 20, std::sync::Arc::default());
+    Message::read_back(bytes.into(), &memory).expect("a message")
 }
 
 /// One letter for each message, as in the table.

@@ -3,6 +3,7 @@
 mod advisories;
 mod delivery;
 mod destinations;
+mod flow;
 mod lifetime;
 mod order;
 mod transactions;
@@ -218,7 +219,7 @@ impl Peer {
             .connection
             .receive(&frame, Version::LATEST, message)
             .expect("a message");
-        self.connection.send(message, transaction)
+        self.connection.send(&Arc::new(message), transaction)
     }
 
     fn send_message(&self, message: &openwire::Message) {

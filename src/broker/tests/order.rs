@@ -134,7 +134,7 @@ fn a_backlog_beyond_the_memory_is_read_back_in_order() {
         last = peer.try_send(&message, None).expect("accepted");
     }
     peer.settle(last);
-    let used = fixture.broker.status().memory_used_bytes;
+    let used = fixture.broker.status().cached_bytes;
     assert!(used <= 25_000, "{used} bytes are kept");
     for _ in 0..2 {
         let mut peer = fixture.connect("two");
@@ -177,9 +177,12 @@ fn non_persistent_messages_keep_their_order_and_go_with_the_tenure() {
 }
 
 #[test]
-fn non_persistent_messages_beyond_the_memory_are_refused_until_some_are_consumed() {
+fn non_persistent_messages_beyond_the_memory_have_no_room_until_some_are_consumed() {
     let options = BrokerOptions {
-        non_persistent_bytes: 2_000,
+        limits: usage::Limits {
+            memory_bytes: 1_000,
+            ..usage::Limits::default()
+        },
         ..BrokerOptions::default()
     };
     let fixture = Fixture::with(options);
@@ -189,7 +192,7 @@ fn non_persistent_messages_beyond_the_memory_are_refused_until_some_are_consumed
     let _ = peer.try_send(&message, None).expect("there was room");
     let refused = peer.try_send(&message, None);
     assert!(
-        matches!(refused, Err(Refusal::MemoryFull { limit: 2_000, .. })),
+        matches!(&refused, Err(Refusal::NoRoom(shortage)) if shortage.limit == 1_000),
         "{refused:?}"
     );
     peer.consume(1, &queue(), 10);

@@ -77,12 +77,7 @@ fn entry(
     for key in ["pending_queue_policy", "pending_subscriber_policy"] {
         reader.ignore(key, ONE_CURSOR);
     }
-    for key in [
-        "pending_durable_subscriber_policy",
-        "cursor_memory_high_water_mark",
-    ] {
-        reader.ignore(key, ONE_CURSOR);
-    }
+    reader.ignore("pending_durable_subscriber_policy", ONE_CURSOR);
     for key in [
         "enable_audit",
         "max_producers_to_audit",
@@ -196,6 +191,10 @@ fn limits(reader: &mut TableReader<'_>, policy: &mut Policy) {
     reader.value(
         "store_usage_high_water_mark",
         &mut policy.store_usage_high_water_mark,
+    );
+    reader.value(
+        "cursor_memory_high_water_mark",
+        &mut policy.cursor_memory_high_water_mark,
     );
     reader.value(
         "blocked_producer_warning_interval",

@@ -19,8 +19,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::OpenWireOptions;
 use super::error::{End, Failure};
+use super::flow::{Goodbye, Ticket};
 use super::session::{Outcome, Session};
 use super::wire::{Read, Wire};
+use crate::broker::usage::WaitingRoom;
 use crate::broker::{Broker, ConnectRequest, Delivery, LastDelivered, Phase, Receipt};
 
 /// The first frame of a peer is small; before it nothing is known of the peer.
@@ -125,21 +127,26 @@ async fn first_frame(wire: &mut Wire) -> Result<Bytes, End> {
 }
 
 /// An answer that waits for the journal.
-enum Answer {
+pub(super) enum Answer {
     Response(i32),
     Window(ProducerId, i32),
 }
 
-struct ConnectionTask {
-    wire: Wire,
-    broker: Arc<Broker>,
-    options: Arc<OpenWireOptions>,
-    dialect: Dialect,
+pub(super) struct ConnectionTask {
+    pub(super) wire: Wire,
+    pub(super) broker: Arc<Broker>,
+    pub(super) options: Arc<OpenWireOptions>,
+    pub(super) dialect: Dialect,
     max_inactivity: Option<Duration>,
     /// Before this silence is no fault.
     patient_until: Instant,
-    peer: SocketAddr,
-    session: Session,
+    pub(super) peer: SocketAddr,
+    pub(super) session: Session,
+    /// Sends that wait for room.
+    pub(super) waiting: WaitingRoom<Ticket>,
+    /// Ends of transactions that wait for sends of theirs.
+    pub(super) deferred: Vec<Command>,
+    pub(super) goodbye: Option<Goodbye>,
     released: watch::Receiver<Lsn>,
     phase: watch::Receiver<Phase>,
     replaced: Option<watch::Receiver<bool>>,
@@ -157,6 +164,7 @@ enum Woken {
     Socket,
     Outbox,
     Journal,
+    Room,
     Time,
     Phase,
     Replaced,
@@ -178,6 +186,9 @@ impl ConnectionTask {
             patient_until: Instant::now() + negotiated.max_inactivity_initial_delay,
             peer,
             session: Session::default(),
+            waiting: WaitingRoom::new(Arc::clone(&broker), peer.to_string()),
+            deferred: Vec::new(),
+            goodbye: None,
             released: broker.watch_released(),
             phase: broker.watch_phase(),
             replaced: None,
@@ -210,6 +221,7 @@ impl ConnectionTask {
     async fn work(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
             self.carry_out_frames().await?;
+            self.retry_waiting().await?;
             self.answer_released();
             self.gather_deliveries();
             let is_held_back = !self.write()?;
@@ -221,6 +233,7 @@ impl ConnectionTask {
             match self.wait(is_held_back).await? {
                 Woken::Socket => self.read()?,
                 Woken::Outbox | Woken::Journal => {}
+                Woken::Room => self.look_for_peer().await?,
                 Woken::Time => self.on_time()?,
                 Woken::Phase => self.on_phase().await?,
                 Woken::Replaced => return Err(End::Replaced),
@@ -230,14 +243,19 @@ impl ConnectionTask {
 
     /// Whether commands may be taken: not while what they cause cannot go anywhere.
     fn may_read(&self) -> bool {
-        self.wire.outgoing.len() < self.options.write_bytes
-            && self.unanswered.len() < self.options.unanswered_max
-            && self.broker.unwritten_bytes() < self.options.unwritten_bytes_max
+        !self.is_choked() && self.has_waiting_room()
+    }
+
+    /// What was caused already has to go somewhere first; that never takes long.
+    fn is_choked(&self) -> bool {
+        self.wire.outgoing.len() >= self.options.write_bytes
+            || self.unanswered.len() >= self.options.unanswered_max
+            || self.broker.unwritten_bytes() >= self.options.unwritten_bytes_max
     }
 
     async fn wait(&mut self, is_held_back: bool) -> Result<Woken, End> {
         let may_read = self.may_read();
-        let waits_for_journal = !self.unanswered.is_empty() || !may_read;
+        let waits_for_journal = !self.unanswered.is_empty() || self.is_choked();
         let wakes_at = self.wakes_at(is_held_back);
         // While nothing may be written, room in the socket is of no interest.
         let ready = async {
@@ -268,6 +286,7 @@ impl ConnectionTask {
             () = replaced => Ok(Woken::Replaced),
             _ = self.released.changed(), if waits_for_journal => Ok(Woken::Journal),
             () = outbox => Ok(Woken::Outbox),
+            () = self.waiting.called() => Ok(Woken::Room),
             ready = ready => Ok(ready.map(|()| Woken::Socket)?),
             () = sleep_until(wakes_at) => Ok(Woken::Time),
         }
@@ -277,13 +296,14 @@ impl ConnectionTask {
     fn wakes_at(&self, is_held_back: bool) -> Instant {
         let now = Instant::now();
         let mut at = now + NEVER;
-        if is_held_back || !self.may_read() {
+        if is_held_back || self.is_choked() {
             at = now + HELD_BACK;
         }
         if let Some(limit) = self.max_inactivity {
-            at = at
-                .min(self.silent_at(limit))
-                .min(self.wire.spoke_at + limit / 3);
+            at = at.min(self.wire.spoke_at + limit / 3);
+            if self.may_read() {
+                at = at.min(self.silent_at(limit));
+            }
         }
         self.farewell_at.map_or(at, |farewell| at.min(farewell))
     }
@@ -397,6 +417,16 @@ impl ConnectionTask {
         if self.farewell_at.is_some() {
             return Ok(());
         }
+        let Some(command) = self.unless_deferred(command) else {
+            return Ok(());
+        };
+        if let Command::Message(message) = &command {
+            return self.send(&frame, message);
+        }
+        self.carry_out_command(command).await
+    }
+
+    pub(super) async fn carry_out_command(&mut self, command: Command) -> Result<(), End> {
         if let Command::ConnectionInfo(info) = command {
             return self.open(*info).await;
         }
@@ -407,7 +437,6 @@ impl ConnectionTask {
             };
         };
         let outcome = match &command {
-            Command::Message(message) => return self.send(&frame, message),
             Command::MessageAck(ack) => self.session.acknowledge(ack),
             Command::MessagePull(pull) => self.session.pull(pull),
             Command::TransactionInfo(info) => self.session.transaction(info),
@@ -487,6 +516,7 @@ impl ConnectionTask {
         Ok(match connected {
             Ok(connection) => {
                 self.replaced = Some(connection.watch_replaced());
+                self.waiting.set_connection(connection.id().to_string());
                 self.session.opened(connection);
                 Ok(Outcome::Done)
             }
@@ -495,20 +525,6 @@ impl ConnectionTask {
                 Err(refusal.into())
             }
         })
-    }
-
-    fn send(&mut self, frame: &Bytes, message: &openwire::Message) -> Result<(), End> {
-        let result = self.session.send(frame, self.dialect.version, message);
-        if message.response_required {
-            return self.answer(message.command_id, true, result.map(Outcome::from));
-        }
-        // What was refused takes nothing of the producer's window either.
-        let receipt = result.as_ref().map_or(Receipt::Done, |receipt| *receipt);
-        self.answer(message.command_id, false, result.map(|_| Outcome::Silent))?;
-        if let Some((producer, size)) = self.session.window_share(message) {
-            self.answer_at(receipt, Answer::Window(producer, size));
-        }
-        Ok(())
     }
 
     fn remove(&mut self, info: &openwire::RemoveInfo) -> Result<Outcome, Failure> {
@@ -527,7 +543,7 @@ impl ConnectionTask {
     }
 
     /// Answers a command, if it wants an answer.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         id: i32,
         is_response_required: bool,
@@ -565,7 +581,7 @@ impl ConnectionTask {
         }
     }
 
-    fn answer_at(&mut self, receipt: Receipt, answer: Answer) {
+    pub(super) fn answer_at(&mut self, receipt: Receipt, answer: Answer) {
         match receipt {
             Receipt::Done => self.give(answer),
             Receipt::At(lsn) => self.unanswered.push_back((lsn, answer)),

@@ -110,7 +110,7 @@ fn class_of(refusal: &Refusal) -> &'static str {
         | Refusal::UnsupportedName { .. }
         | Refusal::NoSuchSubscription { .. } => exception::INVALID_DESTINATION,
         Refusal::InvalidSelector(_) => exception::INVALID_SELECTOR,
-        Refusal::MemoryFull { .. } | Refusal::Journal(_) => exception::RESOURCE_ALLOCATION,
+        Refusal::NoRoom(_) | Refusal::Journal(_) => exception::RESOURCE_ALLOCATION,
         Refusal::NoSuchTransaction(_) | Refusal::TransactionFailed { .. } => {
             exception::TRANSACTION_ROLLED_BACK
         }
@@ -128,6 +128,7 @@ fn class_of(refusal: &Refusal) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::usage::{LimitKind, Patience, Shortage};
 
     #[test]
     fn refusals_become_the_exceptions_that_clients_know() {
@@ -154,7 +155,17 @@ mod tests {
                 "javax.jms.JMSException",
             ),
             (
-                Refusal::MemoryFull { used: 2, limit: 1 }.into(),
+                Refusal::NoRoom(Box::new(Shortage {
+                    kind: LimitKind::Memory,
+                    destination: openwire::Destination::queue("Q"),
+                    used: 2,
+                    limit: 1,
+                    patience: Patience::None,
+                    warning_interval: Duration::ZERO,
+                    wants_full_advisory: false,
+                    wants_fast_producer_advisory: false,
+                }))
+                .into(),
                 "javax.jms.ResourceAllocationException",
             ),
             (

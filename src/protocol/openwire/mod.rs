@@ -2,10 +2,11 @@
 //!
 //! One task per connection reads and writes. `wire` has the socket and its buffers, `connection`
 //! the task's loop, `session` what the client has opened and how its commands become operations of
-//! the broker, `error` the exceptions that clients know.
+//! the broker, `flow` sends that wait for room, `error` the exceptions that clients know.
 
 mod connection;
 mod error;
+mod flow;
 mod options;
 mod session;
 mod transactions;

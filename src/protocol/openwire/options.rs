@@ -21,6 +21,11 @@ pub struct OpenWireOptions {
     pub write_bytes: usize,
     /// Commands of one connection that may wait for the journal before reading pauses.
     pub unanswered_max: usize,
+    /// Bytes of messages of one connection that may wait for room; while it is more, nothing is read
+    /// from it.
+    pub waiting_bytes_max: usize,
+    /// How long a connection that says goodbye may take to get rid of messages that wait for room.
+    pub goodbye: Duration,
     /// How long a refused client may take to read why, before its socket is closed.
     pub farewell: Duration,
 }
@@ -35,6 +40,8 @@ impl Default for OpenWireOptions {
             unwritten_bytes_max: 16 << 20,
             write_bytes: 256 << 10,
             unanswered_max: 10_000,
+            waiting_bytes_max: 1 << 20,
+            goodbye: Duration::from_secs(5),
             farewell: Duration::from_secs(2),
         }
     }

@@ -54,6 +54,10 @@ pub(super) struct Session {
     /// The window that each producer asked for; 0 = none.
     producers: HashMap<ProducerId, i32>,
     last_tag: u32,
+    /// Producers whose sends wait: they are removed later.
+    pub(super) kept: HashSet<ProducerId>,
+    /// Those of them whose removal has come.
+    pub(super) leaving: Vec<ProducerId>,
 }
 
 impl Session {
@@ -156,13 +160,13 @@ impl Session {
         Ok(receipt.into())
     }
 
-    /// Sends a message. The window size comes back when its producer waits for that.
-    pub(super) fn send(
-        &mut self,
+    /// Takes a message in, with the number of its transaction.
+    pub(super) fn receive(
+        &self,
         frame: &Bytes,
         version: Version,
         decoded: &Message,
-    ) -> Result<Receipt, Failure> {
+    ) -> Result<(Arc<crate::broker::Message>, Option<i64>), Failure> {
         let connection = self.connection()?;
         let transaction = local(decoded.transaction_id.as_ref())?;
         let message = match connection.receive(frame, version, decoded) {
@@ -174,7 +178,7 @@ impl Session {
                 return Err(error.into());
             }
         };
-        Ok(connection.send(message, transaction)?)
+        Ok((Arc::new(message), transaction))
     }
 
     /// What a producer waits to get back of its window for a message that it does not want a
@@ -273,12 +277,7 @@ impl Session {
     }
 
     pub(super) fn remove(&mut self, info: &RemoveInfo) -> Result<Outcome, Failure> {
-        let last_delivered = match info.last_delivered_sequence_id {
-            RemoveInfo::UNKNOWN => LastDelivered::Unknown,
-            sequence => {
-                u64::try_from(sequence).map_or(LastDelivered::Nothing, LastDelivered::Sequence)
-            }
-        };
+        let last_delivered = last_delivered(info);
         match info.object_id.as_deref() {
             Some(Command::ConsumerId(id)) => self.remove_consumer(id, last_delivered),
             Some(Command::ProducerId(id)) => self.remove_producer(id),
@@ -299,7 +298,10 @@ impl Session {
         }
     }
 
-    fn remove_producer(&mut self, id: &ProducerId) {
+    pub(super) fn remove_producer(&mut self, id: &ProducerId) {
+        if self.kept.contains(id) {
+            return self.leaving.push(id.clone());
+        }
         self.producers.remove(id);
         if let Some(connection) = &self.connection {
             connection.remove_producer(id);
@@ -328,6 +330,14 @@ impl Session {
         }
     }
 
+    /// Removes all consumers, at the beginning of a goodbye that takes a while.
+    pub(super) fn remove_consumers(&mut self, last_delivered: LastDelivered) {
+        let consumers: Vec<ConsumerId> = self.consumers.keys().cloned().collect();
+        for consumer in consumers {
+            self.remove_consumer(&consumer, last_delivered);
+        }
+    }
+
     fn remove_connection(&mut self, id: &ConnectionId, last_delivered: LastDelivered) {
         if self
             .connection
@@ -340,5 +350,13 @@ impl Session {
             }
             self.close(last_delivered);
         }
+    }
+}
+
+/// What a removal says of the messages that were outstanding.
+pub(super) fn last_delivered(info: &RemoveInfo) -> LastDelivered {
+    match info.last_delivered_sequence_id {
+        RemoveInfo::UNKNOWN => LastDelivered::Unknown,
+        sequence => u64::try_from(sequence).map_or(LastDelivered::Nothing, LastDelivered::Sequence),
     }
 }

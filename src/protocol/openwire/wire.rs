@@ -60,6 +60,15 @@ impl Wire {
         self.stream.ready(interest).await.map(drop)
     }
 
+    /// Whether the peer has closed its side, without reading what it said before.
+    pub(super) async fn is_closed_by_peer(&self) -> io::Result<bool> {
+        tokio::select! {
+            biased;
+            ready = self.stream.ready(Interest::READABLE) => Ok(ready?.is_read_closed()),
+            () = std::future::ready(()) => Ok(false),
+        }
+    }
+
     /// Reads what has arrived.
     pub(super) fn read(&mut self) -> io::Result<Read> {
         self.make_room();
