@@ -20,7 +20,7 @@ use super::dispatcher::Dispatcher;
 use super::producer::Forgotten;
 use super::queue::Queue;
 use super::usage::{self, Memory, Usage};
-use super::{BrokerOptions, Message, Refusal, dispatcher, expiry};
+use super::{BrokerOptions, Message, Refusal, dispatcher, expiry, lifecycle};
 
 /// How far a broker's life has got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +147,9 @@ impl Broker {
         broker
             .released
             .send_modify(|known| *known = now.max(*known));
+        broker.make_startup_destinations();
         broker.advise_master();
+        broker.runtime.spawn(lifecycle::run(Arc::clone(&broker)));
         broker.runtime.spawn(dispatcher::run(Arc::clone(&broker)));
         broker.runtime.spawn(expiry::run(Arc::clone(&broker)));
         broker.runtime.spawn(usage::watch(Arc::clone(&broker)));

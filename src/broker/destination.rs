@@ -12,7 +12,7 @@ use super::policy::{DestinationPattern, Policy};
 use super::queue::Queue;
 use super::stock::PLAIN_ORDER;
 use super::topic::Topic;
-use super::{Broker, Message, Refusal};
+use super::{Broker, Message, Receipt, Refusal};
 
 /// All destinations there are.
 #[derive(Default)]
@@ -57,6 +57,13 @@ impl Target {
             Target::Queue(queue) => queue.consumer_count(),
             Target::Topic(topic) => topic.consumer_count(),
         }
+    }
+
+    /// Whether it has consumers, producers or messages.
+    pub(super) fn is_used(&self) -> bool {
+        self.counters().producers.load(Ordering::Relaxed) > 0
+            || self.consumer_count() > 0
+            || matches!(self, Target::Queue(queue) if queue.state.lock().pending() > 0)
     }
 
     pub(super) fn policy(&self) -> &Policy {
@@ -128,7 +135,7 @@ impl Broker {
         if let Some(target) = self.destinations.read().get(name) {
             return Ok(target.clone());
         }
-        if name.kind.is_temporary() {
+        if name.kind.is_temporary() && !self.options().lifecycle.temporary_on_send {
             return Err(Refusal::NoSuchDestination(name.clone()));
         }
         let (target, is_new) = {
@@ -155,11 +162,31 @@ impl Broker {
     /// When it has no name, or too many.
     pub(super) fn reach(self: &Arc<Self>, destination: &Destination) -> Result<Reach, Refusal> {
         let separator = self.options().interceptors.path_separator.as_deref();
-        let reach = names::reach(&*names::read(destination, separator)?)?;
-        for pattern in &reach.patterns {
-            // Messages of virtual topics wait in a queue with this very name, wildcards and all.
-            if self.options().interceptors.makes_queue_of(pattern) {
-                self.target(&pattern.to_destination())?;
+        let mut reach = names::reach(&*names::read(destination, separator)?)?;
+        let interceptors = &self.options().interceptors;
+        // Messages of virtual topics wait in a queue with the very name of a pattern, wildcards and
+        // all. Queues that virtual topics fill must be there after a takeover, too.
+        let made: Vec<Destination> = reach
+            .patterns
+            .iter()
+            .filter(|pattern| interceptors.makes_queue_of(pattern))
+            .map(DestinationPattern::to_destination)
+            .chain(
+                reach
+                    .names
+                    .iter()
+                    .filter(|name| interceptors.fill(name))
+                    .cloned(),
+            )
+            .collect();
+        for name in made {
+            if let Target::Queue(queue) = self.target(&name)? {
+                let before = self.store().appended();
+                queue.backlog(self)?;
+                let after = self.store().appended();
+                if after > before {
+                    reach.receipt = Receipt::At(after);
+                }
             }
         }
         Ok(reach)

@@ -37,6 +37,16 @@ pub enum Refusal {
         /// Its consumers.
         consumers: usize,
     },
+    /// A queue or topic with consumers, which cannot be removed.
+    #[error(
+        "Destination: {destination} still has an active subscription: close its consumers ({consumers}) first"
+    )]
+    DestinationInUse {
+        /// The destination.
+        destination: Destination,
+        /// Its consumers.
+        consumers: usize,
+    },
     /// A kind of destination name that cannot be used here.
     #[error("`{destination}`: {what} are not supported here; name one destination")]
     UnsupportedName {

@@ -38,6 +38,7 @@ mod dispatcher;
 mod error;
 mod expiry;
 pub mod interceptor;
+mod lifecycle;
 mod message;
 mod names;
 mod options;
@@ -65,6 +66,7 @@ pub use self::broker::{Attendance, Broker, Phase, ShutDownNotice};
 pub use self::connection::{ConnectRequest, Connection, ConsumerRequest, PullTimeout};
 pub use self::consumer::{Acknowledgement, LastDelivered};
 pub use self::error::Refusal;
+pub use self::lifecycle::Lifecycle;
 pub use self::message::{Message, MessageError};
 pub use self::options::BrokerOptions;
 pub use self::outbox::{ConsumerTag, Delivery, Outbox};
@@ -78,6 +80,17 @@ pub enum Receipt {
     Done,
     /// Once the journal has released this.
     At(Lsn),
+}
+
+impl Receipt {
+    /// When both outcomes are certain.
+    pub(crate) fn and(self, other: Receipt) -> Receipt {
+        match (self, other) {
+            (Receipt::At(one), Receipt::At(other)) => Receipt::At(one.max(other)),
+            (Receipt::Done, other) => other,
+            (one, Receipt::Done) => one,
+        }
+    }
 }
 
 impl From<Option<Lsn>> for Receipt {

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use openwire::{Destination, DestinationKind, WireString};
 
-use super::Refusal;
 use super::policy::DestinationPattern;
+use super::{Receipt, Refusal};
 
 /// Parts of one composite name; more is refused.
 const PARTS_MAX: usize = 4096;
@@ -20,12 +20,14 @@ const PARTS_MAX: usize = 4096;
 /// moment a consumer asks for it. A consumer attaches to all of `names`, which exist or are made by
 /// [`Broker::target`](super::Broker::target) on first use, and to everything that `patterns` match,
 /// now and later, which [`Broker::watch`](super::Broker::watch) tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reach {
     /// Plain names, each once, in the order they were given.
     pub(super) names: Vec<Destination>,
     /// Wildcard names, each once.
     pub(super) patterns: Vec<DestinationPattern>,
+    /// When it is certain that what a takeover must find of it is there.
+    pub(super) receipt: Receipt,
 }
 
 /// Whether a name has a part that is `*` or `>`.
@@ -91,7 +93,11 @@ pub(super) fn parts(destination: &Destination) -> Result<Vec<Destination>, Refus
 /// What a consumer's destination stands for. Parts of another kind than the whole are left out, as
 /// ActiveMQ leaves them: a consumer is one of queues or one of topics.
 pub(super) fn reach(destination: &Destination) -> Result<Reach, Refusal> {
-    let mut reach = Reach::default();
+    let mut reach = Reach {
+        names: Vec::new(),
+        patterns: Vec::new(),
+        receipt: Receipt::Done,
+    };
     for part in parts(destination)? {
         if part.kind.is_queue() != destination.kind.is_queue() {
             continue;

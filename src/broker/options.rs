@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::advisory::Advisories;
 use super::interceptor::Interceptors;
+use super::lifecycle::Lifecycle;
 use super::policy::Policies;
 use super::usage::Limits;
 
@@ -18,6 +19,8 @@ pub struct BrokerOptions {
     pub limits: Limits,
     /// What was chosen for single destinations.
     pub policies: Policies,
+    /// How long destinations live.
+    pub lifecycle: Lifecycle,
     /// Whether and of what clients are advised.
     pub advisories: Advisories,
     /// What stands between destinations' names and where messages go.
@@ -44,6 +47,7 @@ impl Default for BrokerOptions {
             memory_bytes: 64 << 20,
             limits: Limits::default(),
             policies: Policies::default(),
+            lifecycle: Lifecycle::default(),
             advisories: Advisories::default(),
             interceptors: Interceptors::default(),
             producer_retention: Duration::from_secs(24 * 60 * 60),

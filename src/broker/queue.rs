@@ -161,6 +161,11 @@ impl Queue {
                 name: self.name.clone(),
             });
         let (backlog, _) = broker.store().create_backlog(descriptor.encode())?;
+        if state.is_deleted {
+            // Who found the queue before it was deleted sends into the void, and the next tenure must
+            // not find it again.
+            broker.store().remove_backlog(&backlog)?;
+        }
         state.stock.attach(Arc::clone(&backlog));
         Ok(backlog)
     }
@@ -464,14 +469,19 @@ impl Queue {
         }
     }
 
+    /// Deletes the queue, in the journal as well, unless the journal refuses.
+    pub(super) fn delete_durably(&self, broker: &Broker) -> Result<(), AppendError> {
+        let mut state = self.state.lock();
+        if let Some(backlog) = state.stock.backlog() {
+            broker.store().remove_backlog(backlog)?;
+        }
+        state.empty();
+        Ok(())
+    }
+
     /// Deletes a temporary queue with all that is in it.
     pub(super) fn delete(&self) {
-        let mut state = self.state.lock();
-        state.is_deleted = true;
-        state.stock.clear();
-        state.consumers.clear();
-        state.browsers.clear();
-        state.orphans.clear();
+        self.state.lock().empty();
     }
 
     pub(super) fn is_deleted(&self) -> bool {
@@ -506,6 +516,15 @@ impl Queue {
 }
 
 impl State {
+    /// Drops everything. Its part of the journal stays known, for acknowledgements that come late.
+    fn empty(&mut self) {
+        self.is_deleted = true;
+        self.stock.clear();
+        self.consumers.clear();
+        self.browsers.clear();
+        self.orphans.clear();
+    }
+
     pub(super) fn consumer(&mut self, id: &ConsumerId) -> Option<&mut Consumer> {
         self.consumers.iter_mut().find(|consumer| {
             // The numbers differ far more often than the text.

@@ -548,9 +548,9 @@ impl Stock {
         self.ready.len() - self.ready_journaled.iter().sum::<usize>()
     }
 
-    /// Drops everything; for a temporary destination that is deleted.
+    /// Drops everything; for a destination that is deleted.
     pub(super) fn clear(&mut self) {
-        *self = Stock::new(None, self.is_prioritized);
+        *self = Stock::new(self.backlog.take(), self.is_prioritized);
     }
 }
 

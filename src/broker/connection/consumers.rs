@@ -52,7 +52,7 @@ impl Connection {
         self.broker
             .advise_consumer(&entry.destination, &request.announcement);
         self.inner.lock().consumers.insert(request.id, entry);
-        Ok(receipt)
+        Ok(receipt.and(reach.receipt))
     }
 
     fn open(

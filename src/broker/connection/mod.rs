@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::broker::consumer::LastDelivered;
 use crate::broker::descriptor::SubscriptionKey;
 use crate::broker::interceptor::Route;
+use crate::broker::names;
 use crate::broker::outbox::{ConsumerTag, Outbox};
 use crate::broker::queue::Queue;
 use crate::broker::topic::{Topic, TopicConsumer};
@@ -206,7 +207,28 @@ impl Connection {
     /// # Errors
     /// When its name cannot be used.
     pub fn add_destination(&self, name: &Destination) -> Result<(), Refusal> {
-        self.broker.target(name).map(drop)
+        for part in self.named(name)? {
+            self.broker.target(&part)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a queue or a topic with all that is in it.
+    ///
+    /// # Errors
+    /// When somebody consumes from it, or the journal does not take it.
+    pub fn remove_destination(&self, name: &Destination) -> Result<Receipt, Refusal> {
+        let mut receipt = Receipt::Done;
+        for part in self.named(name)? {
+            receipt = receipt.and(self.broker.remove_destination(&part, Some(&self.id))?);
+        }
+        Ok(receipt)
+    }
+
+    /// The destinations that a name stands for, as names.
+    fn named(&self, name: &Destination) -> Result<Vec<Destination>, Refusal> {
+        let separator = self.broker.options().interceptors.path_separator.as_deref();
+        names::parts(&*names::read(name, separator)?)
     }
 
     /// Ends a durable subscription of this client.

@@ -30,8 +30,7 @@ impl Connection {
         }
         let mut destinations = Vec::new();
         if let Some(destination) = destination {
-            let separator = self.broker.options().interceptors.path_separator.as_deref();
-            for part in names::parts(&*names::read(destination, separator)?)? {
+            for part in self.named(destination)? {
                 let target = self.broker.target(&part)?;
                 target.counters().producers.fetch_add(1, Ordering::Relaxed);
                 self.broker.advise_producer(Some(&part), announcement);

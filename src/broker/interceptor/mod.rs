@@ -147,7 +147,7 @@ impl Default for MirroredQueue {
 }
 
 impl MirroredQueue {
-    fn topic(&self, queue: &Destination) -> Option<Destination> {
+    pub(super) fn topic(&self, queue: &Destination) -> Option<Destination> {
         (queue.kind == DestinationKind::Queue
             || queue.kind == DestinationKind::TempQueue && self.is_for_temporary)
             .then(|| {
@@ -173,6 +173,15 @@ impl Interceptors {
             .virtual_topics
             .iter()
             .any(|topic| !topic.set_original_destination && topic.topics.matches(own))
+    }
+
+    /// Whether a virtual topic puts its messages into this queue.
+    pub(super) fn fill(&self, queue: &Destination) -> bool {
+        let name = queue.name_str();
+        self.virtual_topics.iter().any(|topic| {
+            name.ends_with(&topic.postfix)
+                && topic.queues(&topic.topics.to_destination()).matches(queue)
+        })
     }
 
     /// Whether a queue with this wildcard name must exist for a consumer of it, because virtual

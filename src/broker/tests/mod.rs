@@ -4,6 +4,7 @@ mod advisories;
 mod delivery;
 mod destinations;
 mod flow;
+mod lifecycle;
 mod lifetime;
 mod order;
 mod transactions;

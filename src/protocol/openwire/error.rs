@@ -115,6 +115,7 @@ fn class_of(refusal: &Refusal) -> &'static str {
             exception::TRANSACTION_ROLLED_BACK
         }
         Refusal::TemporaryInUse { .. }
+        | Refusal::DestinationInUse { .. }
         | Refusal::SelectorUnsupported { .. }
         | Refusal::SubscriptionInUse { .. }
         | Refusal::NoSuchConsumer(_)

@@ -253,9 +253,7 @@ impl Session {
             (DestinationInfo::ADD, false) => connection.add_destination(destination)?,
             (DestinationInfo::REMOVE, true) => connection.remove_temporary(destination)?,
             (DestinationInfo::REMOVE, false) => {
-                return Err(Failure::Unsupported(
-                    "queues and topics cannot be removed by clients",
-                ));
+                return Ok(connection.remove_destination(destination)?.into());
             }
             _ => return Err(Failure::Misuse("an unknown operation of a DestinationInfo")),
         }
