@@ -31,7 +31,18 @@ BROKER_JARS = CLIENT_JARS + [
     "activemq-protobuf",
     "activemq-openwire-legacy",
     "geronimo-annotation-1.3-spec",
+    # for its configuration file
+    "activemq-spring",
+    "commons-logging",
+    "spring3-aop",
+    "spring3-beans",
+    "spring3-context",
+    "spring3-core",
+    "spring3-expression",
+    "xbean-spring",
 ]
+# What both brokers are configured with.
+CONFIG = HERE / "activemq.xml"
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 
@@ -130,7 +141,12 @@ class Member:
         self.log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.log.parent,
+                start_new_session=True,
             )
 
     @property
@@ -187,6 +203,8 @@ class Baton(Member):
             self.url,
             "--http",
             f"127.0.0.1:{self.http_port}",
+            "--config",
+            str(CONFIG),
             *self.arguments,
         ]
 
@@ -234,6 +252,7 @@ class Reference(Member):
             self.name,
             self.url,
             str(self.directory),
+            f"config={CONFIG}",
             *self.arguments,
         ]
 
