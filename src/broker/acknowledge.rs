@@ -6,7 +6,7 @@ use openwire::{AckKind, ConsumerId};
 use storage::Lsn;
 
 use super::consumer::{Acknowledgement, TransactionNumber};
-use super::message::Cause;
+use super::dead_letter::Cause;
 use super::queue::Queue;
 use super::{Broker, Refusal};
 

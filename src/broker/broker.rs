@@ -14,9 +14,11 @@ use tokio::sync::{Notify, watch};
 use super::advisory::Announced;
 use super::background::Background;
 use super::connection::{ConnectRequest, Connection};
+use super::dead_letter::Audits;
 use super::descriptor::SubscriptionKey;
 use super::destination::Destinations;
 use super::dispatcher::Dispatcher;
+use super::expiry::Expired;
 use super::producer::Forgotten;
 use super::queue::Queue;
 use super::usage::{self, Memory, Usage};
@@ -70,6 +72,8 @@ pub struct Broker {
     pub(super) connections: Mutex<Connections>,
     pub(super) forgotten: Forgotten,
     pub(super) announced: Announced,
+    pub(super) audits: Audits,
+    pub(super) expired: Arc<Expired>,
     numbers: AtomicU64,
     attendance: Arc<Attending>,
     id: BrokerId,
@@ -128,6 +132,8 @@ impl Broker {
             connections: Mutex::default(),
             forgotten: Forgotten::default(),
             announced: Announced::default(),
+            audits: Audits::default(),
+            expired: Arc::default(),
             numbers: AtomicU64::new(1),
             attendance: Arc::default(),
             id,

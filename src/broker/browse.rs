@@ -11,7 +11,7 @@ use super::consumer::Address;
 use super::outbox::Delivery;
 use super::queue::{Effects, Queue, State};
 use super::stock::Stock;
-use super::{Broker, Message, Refusal};
+use super::{Broker, Message, Refusal, wall_ms};
 
 /// Messages looked at in one go.
 const RUN_MESSAGES: usize = 64;
@@ -91,6 +91,7 @@ impl Browser {
     /// Sends what can be sent. Answers what must be released before it can go on.
     fn round(&mut self, stock: &Stock, released: Lsn, effects: &mut Effects) -> Option<Lsn> {
         let (mut has_sent, mut wait) = (false, None);
+        let now_ms = wall_ms();
         while self.has_room() && !self.is_reading {
             if self.ready.is_empty() && !self.has_seen_backlog {
                 wait = self.look(stock, released, effects);
@@ -103,6 +104,10 @@ impl Browser {
                 std::mem::swap(&mut self.ready, &mut self.memory);
             }
             let message = self.ready.pop_front();
+            // What nobody will get any more is not shown either.
+            if message.as_ref().is_some_and(|it| it.is_expired(now_ms)) {
+                continue;
+            }
             if message.is_none() && self.has_ended && !self.has_pull {
                 break;
             }

@@ -148,7 +148,7 @@ impl Consumer {
         self.pull = None;
         self.has_got_any = true;
         let id = message.id().clone();
-        let redeliveries = slot.redeliveries;
+        let redeliveries = slot.redeliveries + message.redeliveries();
         if slot.position().is_none() {
             slot.message = Some(Arc::clone(&message));
         }

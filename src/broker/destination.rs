@@ -262,14 +262,6 @@ impl Broker {
         }
     }
 
-    /// The queue with this name, made on first use. Only for names that can be used.
-    pub(super) fn queue_named(self: &Arc<Self>, name: &Destination) -> Arc<Queue> {
-        match self.target(name) {
-            Ok(Target::Queue(queue)) => queue,
-            Ok(Target::Topic(_)) | Err(_) => unreachable!("`{name}` is the name of a queue"),
-        }
-    }
-
     /// The topic with this name, made on first use.
     pub(super) fn topic_named(self: &Arc<Self>, name: &Destination) -> Result<Arc<Topic>, Refusal> {
         match self.target(name)? {

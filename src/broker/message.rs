@@ -4,20 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use openwire::primitive::Value;
 use openwire::{
     DecodeError, Destination, MessageId, ProducerId, StoredMessage, StoredMessageError, Version,
 };
 use parking_lot::Mutex;
 
 use super::usage::{Charge, Class, DestinationCharge, DestinationUsage, Memory};
-
-/// The property that says why a message was moved to a dead letter queue.
-const FAILURE_CAUSE: &str = "dlqDeliveryFailureCause";
-/// The property that keeps the expiration, which a moved message has no more; 0 = it had none.
-const ORIGINAL_EXPIRATION: &str = "originalExpiration";
-/// The property that says that a message was not persistent before it was moved.
-const ORIGINAL_DELIVERY_MODE: &str = "originalDeliveryMode";
 
 /// A message as the broker holds it. Immutable; shared.
 #[derive(Debug)]
@@ -29,6 +21,7 @@ pub struct Message {
     is_journaled: bool,
     priority: i8,
     expiration_ms: i64,
+    redeliveries: u32,
     charge: Charge,
     /// The destinations that limit their memory and have it in theirs.
     destination_charges: Mutex<Vec<DestinationCharge>>,
@@ -109,6 +102,7 @@ impl Message {
             is_journaled,
             priority: decoded.priority,
             expiration_ms: decoded.expiration,
+            redeliveries: u32::try_from(decoded.redelivery_counter).unwrap_or(0),
             charge: memory.charge(stored.bytes().len(), Class::of(is_journaled)),
             destination_charges: Mutex::default(),
             stored,
@@ -174,10 +168,16 @@ impl Message {
             is_journaled,
             priority: self.priority,
             expiration_ms: self.expiration_ms,
+            redeliveries: self.redeliveries,
             charge: memory.charge(stored.bytes().len(), Class::of(is_journaled)),
             destination_charges: Mutex::default(),
             stored,
         })
+    }
+
+    /// How often it was delivered before it came to where it is.
+    pub(crate) fn redeliveries(&self) -> u32 {
+        self.redeliveries
     }
 
     /// JMS' priority, 0 to 9.
@@ -224,43 +224,4 @@ impl Message {
     pub(crate) fn producer(&self) -> Option<&ProducerId> {
         self.id.producer_id.as_ref()
     }
-
-    /// The copy that goes to a dead letter queue.
-    pub(crate) fn dead_letter(
-        &self,
-        queue: &Destination,
-        cause: &Cause,
-        memory: &Arc<Memory>,
-    ) -> Result<Message, MessageError> {
-        let mut copy = self.stored.decode()?;
-        let mut properties = copy.properties().unwrap_or_default();
-        if properties.get(ORIGINAL_EXPIRATION).is_none() {
-            properties.insert(ORIGINAL_EXPIRATION, Value::Long(copy.expiration));
-        }
-        if let Cause::Poison(Some(text)) = cause {
-            properties.insert(FAILURE_CAUSE, Value::String(text.as_str().into()));
-        }
-        if !copy.persistent {
-            properties.insert(
-                ORIGINAL_DELIVERY_MODE,
-                Value::String("NON_PERSISTENT".into()),
-            );
-        }
-        copy.marshalled_properties = Some(properties.encode().map_err(StoredMessageError::from)?);
-        copy.original_destination = copy.destination.take();
-        copy.destination = Some(queue.clone());
-        copy.original_transaction_id = copy.transaction_id.take();
-        copy.expiration = 0;
-        copy.persistent = true;
-        Message::made(&copy, memory)
-    }
-}
-
-/// Why a message is moved to a dead letter queue.
-#[derive(Clone, Debug)]
-pub(crate) enum Cause {
-    /// It expired.
-    Expired,
-    /// A client gave it up, with this text.
-    Poison(Option<String>),
 }

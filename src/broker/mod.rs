@@ -46,11 +46,13 @@ mod outbox;
 pub mod policy;
 mod producer;
 mod queue;
+mod redelivery;
 pub mod selector;
 mod status;
 mod stock;
 mod subscription;
 mod temporary;
+mod timestamp;
 mod topic;
 mod transaction;
 pub mod usage;
@@ -65,12 +67,15 @@ use storage::Lsn;
 pub use self::broker::{Attendance, Broker, Phase, ShutDownNotice};
 pub use self::connection::{ConnectRequest, Connection, ConsumerRequest, PullTimeout};
 pub use self::consumer::{Acknowledgement, LastDelivered};
+pub use self::dead_letter::{DiscardDeadLetters, NameExpression, NameExpressionError};
 pub use self::error::Refusal;
 pub use self::lifecycle::Lifecycle;
 pub use self::message::{Message, MessageError};
 pub use self::options::BrokerOptions;
 pub use self::outbox::{ConsumerTag, Delivery, Outbox};
+pub use self::redelivery::{Redelivery, RedeliveryDelay, RedeliveryPolicy};
 pub use self::status::{BrokerStatus, DestinationStatus, LimitStatus};
+pub use self::timestamp::{Stamping, TimeStamping};
 
 /// When the outcome of an operation is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

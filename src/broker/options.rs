@@ -7,6 +7,7 @@ use super::interceptor::Interceptors;
 use super::lifecycle::Lifecycle;
 use super::policy::Policies;
 use super::usage::Limits;
+use super::{DiscardDeadLetters, Redelivery, Stamping};
 
 /// What can be chosen about the broker; the defaults are those of the product.
 #[derive(Clone, Debug)]
@@ -27,8 +28,12 @@ pub struct BrokerOptions {
     pub interceptors: Interceptors,
     /// How long the sequence of a producer that does nothing is remembered.
     pub producer_retention: Duration,
-    /// Time between two searches for expired messages; zero = only at dispatch.
-    pub expiry_interval: Duration,
+    /// What the broker changes in each message that comes.
+    pub stamping: Stamping,
+    /// Which messages come back after a client gave them up; None = they become dead letters.
+    pub redelivery: Option<Redelivery>,
+    /// Which dead letters are dropped instead; None = as the policies say.
+    pub discard_dead_letters: Option<DiscardDeadLetters>,
     /// How many messages a non-durable topic consumer may have waiting beyond its prefetch before
     /// the oldest is discarded; None = only the memory decides.
     pub pending_message_limit: Option<usize>,
@@ -51,7 +56,9 @@ impl Default for BrokerOptions {
             advisories: Advisories::default(),
             interceptors: Interceptors::default(),
             producer_retention: Duration::from_secs(24 * 60 * 60),
-            expiry_interval: Duration::from_secs(30),
+            stamping: Stamping::default(),
+            redelivery: None,
+            discard_dead_letters: None,
             pending_message_limit: None,
             prefetch_max: 32_767,
             outbox_bytes: 2 << 20,

@@ -76,6 +76,9 @@ impl Broker {
         message: &Arc<Message>,
         producer: Option<ProducerSequence<'_>>,
     ) -> Result<Receipt, Refusal> {
+        if message.expiration_ms() > 0 && message.is_expired(wall_ms()) {
+            return self.bury_on_arrival(legs, message, producer);
+        }
         if let [leg] = legs
             && let Target::Queue(queue) = &leg.target
             && message.is_journaled_at(queue.name())

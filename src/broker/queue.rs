@@ -465,7 +465,7 @@ impl Queue {
             self.read_for_browser(broker, browser, locations);
         }
         if !effects.expired.is_empty() {
-            broker.dead_letter(self, effects.expired, super::message::Cause::Expired);
+            broker.dead_letter(self, effects.expired, super::dead_letter::Cause::Expired);
         }
     }
 

@@ -27,8 +27,6 @@ const WINDOW_HIGH: usize = 512;
 const WINDOW_BYTES: usize = 2 << 20;
 /// How far behind the cursor a body is kept for when the window gets there.
 const CACHED_AHEAD: u64 = 1 << 15;
-/// Messages looked at for their expiration under one lock.
-const EXPIRY_RUN: usize = 10_000;
 /// Messages read back in one go.
 const RUN_MESSAGES: usize = 256;
 /// Bytes read back in one go; one message is read anyway.
@@ -459,10 +457,11 @@ impl Stock {
     }
 
     /// Takes messages out that have expired by `now_ms`: those waiting here, and of the journaled
-    /// ones beyond the cursors those in a run from `from` on. Also answers where the next run starts.
+    /// ones beyond the cursors those among `page` from `from` on. Also answers where the next run starts.
     pub(super) fn take_expired(
         &mut self,
         from: Option<Position>,
+        page: usize,
         now_ms: i64,
         released: Lsn,
     ) -> (Vec<Slot>, Option<Position>) {
@@ -474,7 +473,13 @@ impl Stock {
             self.may_expire = false;
             self.take_expired_here(now_ms, &mut expired);
         }
-        let next = self.withdraw_expired(from.unwrap_or_default(), now_ms, released, &mut expired);
+        let next = self.withdraw_expired(
+            from.unwrap_or_default(),
+            page,
+            now_ms,
+            released,
+            &mut expired,
+        );
         (expired, next)
     }
 
@@ -490,6 +495,7 @@ impl Stock {
     fn withdraw_expired(
         &mut self,
         from: Position,
+        page: usize,
         now_ms: i64,
         released: Lsn,
         expired: &mut Vec<Slot>,
@@ -497,7 +503,7 @@ impl Stock {
         let backlog = self.backlog.clone()?;
         let (mut seen, mut next) = (0, None);
         backlog.scan(from, &mut |position, entry| {
-            if seen == EXPIRY_RUN {
+            if seen == page {
                 next = Some(position);
                 return ControlFlow::Break(());
             }

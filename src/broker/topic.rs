@@ -8,6 +8,7 @@ use openwire::{AckKind, ConnectionId, ConsumerId, Destination};
 use parking_lot::Mutex;
 
 use super::consumer::{Acknowledgement, Address};
+use super::expiry::Expired;
 use super::outbox::Delivery;
 use super::policy::Policy;
 use super::queue::{Counters, Queue};
@@ -151,6 +152,7 @@ pub(crate) struct TopicConsumer {
     /// How many messages may wait beyond the prefetch.
     pending_limit: usize,
     memory: Arc<Memory>,
+    expired: Arc<Expired>,
     state: Mutex<State>,
     discarded: AtomicU64,
 }
@@ -173,12 +175,14 @@ impl TopicConsumer {
         no_local: bool,
         pending_limit: usize,
         memory: Arc<Memory>,
+        expired: Arc<Expired>,
     ) -> Arc<Self> {
         Arc::new(TopicConsumer {
             address,
             no_local,
             pending_limit,
             memory,
+            expired,
             state: Mutex::new(State {
                 prefetch,
                 extension: 0,
@@ -238,6 +242,7 @@ impl TopicConsumer {
                 break;
             };
             if message.is_expired(now_ms) {
+                self.expired.push(message);
                 continue;
             }
             state.outstanding += 1;

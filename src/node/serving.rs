@@ -101,7 +101,6 @@ fn broker_options(config: &Config) -> BrokerOptions {
         limits: limits(config),
         policies: config.policies.policies(&config.base_policy()),
         producer_retention: broker.producer_retention.value.duration(),
-        expiry_interval: broker.expiry_interval.value.duration(),
         peers: announced(config),
         ..BrokerOptions::default()
     }

@@ -117,7 +117,14 @@ impl Connection {
             .or(self.broker.options().pending_message_limit);
         let memory = Arc::clone(self.broker.memory());
         let limit = limit.unwrap_or(usize::MAX);
-        let consumer = TopicConsumer::new(address, prefetch, request.no_local, limit, memory);
+        let consumer = TopicConsumer::new(
+            address,
+            prefetch,
+            request.no_local,
+            limit,
+            memory,
+            Arc::clone(&self.broker.expired),
+        );
         let mut topics = Vec::new();
         for target in targets {
             if let Target::Topic(topic) = target {

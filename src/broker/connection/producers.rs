@@ -12,7 +12,7 @@ use super::{Connection, Inner, Producer, ROUTES_REMEMBERED, Routed};
 use crate::broker::interceptor::{Leg, Route};
 use crate::broker::names;
 use crate::broker::producer::producer_key;
-use crate::broker::{Message, MessageError, Receipt, Refusal};
+use crate::broker::{Message, MessageError, Receipt, Refusal, wall_ms};
 
 impl Connection {
     /// Opens a producer. A known one is left as it is.
@@ -100,7 +100,11 @@ impl Connection {
         version: openwire::Version,
         decoded: &openwire::Message,
     ) -> Result<Message, MessageError> {
-        Message::received(frame, version, decoded, self.broker.memory())
+        let memory = self.broker.memory();
+        match self.broker.options().stamping.apply(decoded, wall_ms) {
+            None => Message::received(frame, version, decoded, memory),
+            Some(stamped) => Message::made(&stamped, memory),
+        }
     }
 
     /// Sends a message, in a transaction if its number is given. A failure makes that one fail at

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// No dead letter queue remembers more than this, whatever is configured.
+const AUDITED_MAX: u32 = 1 << 20;
+
 /// What becomes of messages that expired or that were given up: ActiveMQ's `deadLetterStrategy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterPolicy {
@@ -13,6 +16,10 @@ pub struct DeadLetterPolicy {
     pub process_non_persistent: bool,
     /// A message that comes a second time is not stored again.
     pub enable_audit: bool,
+    /// Such messages are known among this many for each producer ...
+    pub max_audit_depth: u32,
+    /// ... of this many.
+    pub max_producers_to_audit: u32,
     /// How long a dead letter lives; zero = for ever.
     pub expiration: Duration,
 }
@@ -24,8 +31,19 @@ impl Default for DeadLetterPolicy {
             process_expired: true,
             process_non_persistent: false,
             enable_audit: true,
+            max_audit_depth: 2048,
+            max_producers_to_audit: 64,
             expiration: Duration::ZERO,
         }
+    }
+}
+
+impl DeadLetterPolicy {
+    /// How many dead letters are remembered.
+    pub(in crate::broker) fn audit_depth(&self) -> usize {
+        self.max_audit_depth
+            .saturating_mul(self.max_producers_to_audit)
+            .min(AUDITED_MAX) as usize
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Policy {
     pub dead_letter: DeadLetterPolicy,
     /// Time between two searches for expired messages; zero = only at dispatch.
     pub expire_messages_period: Duration,
+    /// Messages that such a search looks at before others get their turn with the queue.
+    pub max_expire_page_size: u32,
     /// Bytes of messages in memory beyond which producers are held back; 0 = the broker's limit alone.
     pub memory_limit_bytes: u64,
     /// Messages in memory go to the temporary store beyond so much percent of what they may use.
@@ -117,6 +119,7 @@ impl Default for Policy {
             time_before_dispatch_starts: Duration::ZERO,
             dead_letter: DeadLetterPolicy::default(),
             expire_messages_period: Duration::from_secs(30),
+            max_expire_page_size: 400,
             memory_limit_bytes: 0,
             cursor_memory_high_water_mark: 70,
             keep_in_memory: false,
@@ -162,6 +165,12 @@ impl Policies {
                 .map(|(pattern, policy)| (pattern, Arc::new(policy)))
                 .collect(),
         }
+    }
+
+    /// All policies there are.
+    pub(in crate::broker) fn iter(&self) -> impl Iterator<Item = &Policy> {
+        let entries = self.entries.iter().map(|(_, policy)| &**policy);
+        std::iter::once(&*self.default).chain(entries)
     }
 
     /// The policy of a destination: that of the entry that matches it and comes first by

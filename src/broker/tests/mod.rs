@@ -1,6 +1,7 @@
 //! The domain on a real journal, without sockets: connections whose outboxes the tests read.
 
 mod advisories;
+mod dead_letters;
 mod delivery;
 mod destinations;
 mod flow;

@@ -66,12 +66,7 @@ fn entry(
     removal(&mut reader, &mut policy);
     advisories(&mut reader, &mut policy);
     strategy::read(&mut reader, &mut policy);
-    for key in [
-        "max_page_size",
-        "max_browse_page_size",
-        "max_expire_page_size",
-        "use_cache",
-    ] {
+    for key in ["max_page_size", "max_browse_page_size", "use_cache"] {
         reader.ignore(key, ONE_CURSOR);
     }
     for key in ["pending_queue_policy", "pending_subscriber_policy"] {
@@ -135,6 +130,7 @@ fn dispatch(reader: &mut TableReader<'_>, policy: &mut Policy) {
         &mut policy.time_before_dispatch_starts,
     );
     reader.value("expire_messages_period", &mut policy.expire_messages_period);
+    reader.value("max_expire_page_size", &mut policy.max_expire_page_size);
     reader.value("always_retroactive", &mut policy.always_retroactive);
     for key in [
         "optimized_dispatch",

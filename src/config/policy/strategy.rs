@@ -66,9 +66,8 @@ fn dead_letter(
     reader.value("process_non_persistent", &mut policy.process_non_persistent);
     reader.value("enable_audit", &mut policy.enable_audit);
     reader.value("expiration", &mut policy.expiration);
-    for key in ["max_producers_to_audit", "max_audit_depth"] {
-        reader.ignore(key, super::OWN_AUDIT);
-    }
+    reader.value("max_audit_depth", &mut policy.max_audit_depth);
+    reader.value("max_producers_to_audit", &mut policy.max_producers_to_audit);
     reader.finish();
     policy
 }
