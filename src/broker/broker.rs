@@ -90,6 +90,11 @@ impl Connections {
         self.by_id.values()
     }
 
+    /// The client id of a connection that is open.
+    pub(super) fn client_id(&self, id: &ConnectionId) -> Option<WireString> {
+        self.by_id.get(id).map(|open| open.client_id().clone())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }

@@ -81,6 +81,8 @@ pub(super) struct Consumer {
     pull: Option<Pull>,
     pulls: u64,
     has_got_any: bool,
+    /// How many messages it was sent.
+    pub(super) dispatched: u64,
 }
 
 impl Consumer {
@@ -94,6 +96,7 @@ impl Consumer {
             pull: None,
             pulls: 0,
             has_got_any: false,
+            dispatched: 0,
         }
     }
 
@@ -147,6 +150,7 @@ impl Consumer {
     pub(super) fn dispatch(&mut self, mut slot: Slot, message: Arc<Message>, sequence: u64) {
         self.pull = None;
         self.has_got_any = true;
+        self.dispatched += 1;
         let id = message.id().clone();
         let redeliveries = slot.redeliveries + message.redeliveries();
         if slot.position().is_none() {

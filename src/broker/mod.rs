@@ -48,6 +48,7 @@ mod producer;
 mod queue;
 mod redelivery;
 pub mod selector;
+mod statistics;
 mod status;
 mod stock;
 mod subscription;

@@ -22,6 +22,8 @@ pub struct BrokerOptions {
     pub policies: Policies,
     /// How long destinations live.
     pub lifecycle: Lifecycle,
+    /// Answer questions for statistics that come by message; ActiveMQ's `statisticsBrokerPlugin`.
+    pub statistics: bool,
     /// Whether and of what clients are advised.
     pub advisories: Advisories,
     /// What stands between destinations' names and where messages go.
@@ -53,6 +55,7 @@ impl Default for BrokerOptions {
             limits: Limits::default(),
             policies: Policies::default(),
             lifecycle: Lifecycle::default(),
+            statistics: false,
             advisories: Advisories::default(),
             interceptors: Interceptors::default(),
             producer_retention: Duration::from_secs(24 * 60 * 60),

@@ -149,8 +149,12 @@ impl Broker {
         }
     }
 
-    /// Tells who wants to know that a topic got a message.
+    /// Counts, and tells who wants to know, that a topic got a message.
     pub(super) fn advise_publication(self: &Arc<Self>, topic: &Topic, message: &Message) {
+        topic
+            .counters
+            .enqueued_bytes
+            .fetch_add(message.len() as u64, Ordering::Relaxed);
         let policy = topic.policy();
         self.advise_delivered(topic.name(), message, policy);
         if policy.send_advisory_if_no_consumers && topic.consumer_count() == 0 {

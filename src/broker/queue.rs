@@ -41,6 +41,9 @@ pub(crate) struct Queue {
 pub(super) struct Counters {
     pub(super) enqueued: AtomicU64,
     pub(super) dequeued: AtomicU64,
+    /// Of all that were enqueued outside transactions.
+    pub(super) enqueued_bytes: AtomicU64,
+    pub(super) expired: AtomicU64,
     pub(super) producers: AtomicUsize,
 }
 
@@ -279,8 +282,11 @@ impl Queue {
         });
     }
 
-    /// Tells who wants to know that a message came. Subscriptions leave that to their topic.
+    /// Counts, and tells who wants to know, that a message came. Subscriptions leave that to their topic.
     fn advise_arrival(&self, broker: &Arc<Broker>, message: &Message) {
+        self.counters
+            .enqueued_bytes
+            .fetch_add(message.len() as u64, Ordering::Relaxed);
         if self.subscription.is_some() {
             return;
         }
@@ -491,6 +497,13 @@ impl Queue {
     pub(super) fn consumer_count(&self) -> usize {
         let state = self.state.lock();
         state.consumers.len() + state.browsers.len()
+    }
+
+    /// How many messages a consumer was sent, and how many it has not acknowledged.
+    pub(super) fn progress_of(&self, id: &ConsumerId) -> Option<(u64, u64)> {
+        let mut state = self.state.lock();
+        let consumer = state.consumer(id)?;
+        Some((consumer.dispatched, consumer.in_flight.len() as u64))
     }
 
     /// Removes what `taken` holds from the journal. None: nothing of it is there.

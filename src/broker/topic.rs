@@ -132,6 +132,14 @@ impl Topic {
         Arc::clone(&self.members.lock().consumers)
     }
 
+    /// How many messages a consumer was sent, and how many it has not acknowledged.
+    pub(super) fn progress_of(&self, id: &ConsumerId) -> Option<(u64, u64)> {
+        let consumers = self.consumers();
+        let found = consumers.iter().find(|other| other.address.id == *id)?;
+        let state = found.state.lock();
+        Some((state.sequence, state.outstanding as u64))
+    }
+
     pub(super) fn consumer_count(&self) -> usize {
         let members = self.members.lock();
         members.consumers.len() + members.durable.len()

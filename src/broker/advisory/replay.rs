@@ -82,6 +82,11 @@ impl Announced {
             .map(|one| one.info.clone())
     }
 
+    /// The announcements of all consumers, in the order in which they came.
+    pub(in crate::broker) fn consumer_infos(&self) -> Vec<Command> {
+        self.consumers().into_iter().map(|one| one.info).collect()
+    }
+
     fn consumers(&self) -> Vec<Announcement> {
         let mut all: Vec<_> = self.0.lock().consumers.values().cloned().collect();
         all.sort_unstable_by_key(|one| one.number);

@@ -12,6 +12,7 @@ use super::{Connection, Inner, Producer, ROUTES_REMEMBERED, Routed};
 use crate::broker::interceptor::{Leg, Route};
 use crate::broker::names;
 use crate::broker::producer::producer_key;
+use crate::broker::statistics;
 use crate::broker::{Message, MessageError, Receipt, Refusal, wall_ms};
 
 impl Connection {
@@ -137,6 +138,13 @@ impl Connection {
                 return Err(refusal);
             }
         };
+        if self.broker.options().statistics
+            && statistics::is_question(message.destination())
+            && self.broker.answer_statistics(&message)?
+        {
+            message.settle();
+            return Ok(Receipt::Done);
+        }
         let (mut all, mut with_room) = (Vec::new(), Vec::new());
         let legs = route.legs(&message, &mut all);
         let legs = self.broker.admitted(legs, &message, &mut with_room)?;

@@ -125,6 +125,9 @@ impl Broker {
         cause: &Cause,
     ) -> Result<(), Refusal> {
         queue.counters.dequeued.fetch_add(1, Ordering::Relaxed);
+        if matches!(cause, Cause::Expired) {
+            queue.counters.expired.fetch_add(1, Ordering::Relaxed);
+        }
         let message = match (&slot.message, slot.place) {
             (Some(message), _) => Arc::clone(message),
             (None, Place::Memory) => return Ok(()),

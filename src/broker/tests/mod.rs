@@ -8,6 +8,7 @@ mod flow;
 mod lifecycle;
 mod lifetime;
 mod order;
+mod statistics;
 mod transactions;
 
 use std::collections::VecDeque;

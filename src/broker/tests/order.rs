@@ -1,6 +1,7 @@
 //! Who gets what, in which order.
 
 use super::*;
+use crate::broker::destination::Target;
 use crate::broker::policy::{Policies, Policy};
 
 #[test]
@@ -115,6 +116,13 @@ fn a_late_urgent_message_overtakes_a_long_backlog() {
     let mut urgent = peer.message(&queue(), "urgent");
     urgent.priority = 8;
     peer.send_message(&urgent);
+    // Released is not yet seen: the dispatcher comes a moment later.
+    wait_for("the dispatcher", || {
+        let Some(Target::Queue(queue)) = fixture.broker.find(&queue()) else {
+            return false;
+        };
+        queue.state.lock().visit.is_none()
+    });
     peer.acknowledge(1, &first);
     assert_eq!(peer.texts(1, 1), fresh(&["urgent"]));
 }
