@@ -21,6 +21,7 @@ use super::dispatcher::Dispatcher;
 use super::expiry::Expired;
 use super::producer::Forgotten;
 use super::queue::Queue;
+use super::transaction::Branches;
 use super::usage::{self, Memory, Usage};
 use super::{BrokerOptions, Message, Refusal, dispatcher, expiry, lifecycle};
 
@@ -71,6 +72,7 @@ pub struct Broker {
     pub(super) subscriptions: Mutex<HashMap<SubscriptionKey, Arc<Queue>>>,
     pub(super) connections: Mutex<Connections>,
     pub(super) forgotten: Forgotten,
+    branches: Branches,
     pub(super) announced: Announced,
     pub(super) audits: Audits,
     pub(super) expired: Arc<Expired>,
@@ -136,6 +138,7 @@ impl Broker {
             subscriptions: Mutex::default(),
             connections: Mutex::default(),
             forgotten: Forgotten::default(),
+            branches: Branches::default(),
             announced: Announced::default(),
             audits: Audits::default(),
             expired: Arc::default(),
@@ -146,6 +149,7 @@ impl Broker {
             store,
         });
         broker.restore();
+        broker.restore_prepared();
         broker.store.on_released(Box::new(move |lsn| {
             released.send_if_modified(|known| {
                 let has_grown = lsn > *known;
@@ -335,6 +339,11 @@ impl Broker {
 
     pub(super) fn dispatcher(&self) -> &Dispatcher {
         &self.dispatcher
+    }
+
+    /// Distributed transactions.
+    pub(super) fn branches(&self) -> &Branches {
+        &self.branches
     }
 
     pub(super) fn runtime(&self) -> &Handle {

@@ -3,6 +3,8 @@
 use openwire::{ConsumerId, Destination, WireString};
 use storage::store::AppendError;
 
+use super::XaError;
+
 use super::selector::SelectorError;
 use super::usage::Shortage;
 
@@ -99,6 +101,22 @@ pub enum Refusal {
         /// What failed first.
         cause: String,
     },
+    /// A step of a distributed transaction.
+    #[error("transaction `{transaction}`: {cause}")]
+    Xa {
+        /// The transaction.
+        transaction: String,
+        /// What it is to transaction managers.
+        error: XaError,
+        /// What happened.
+        cause: String,
+    },
+    /// A decision on a transaction that does not wait for one.
+    #[error("no prepared transaction `{0}`: list those that wait, it may be decided already")]
+    NotInDoubt(String),
+    /// A message given up as a part of a transaction.
+    #[error("consumer `{0}` gives a message up in a transaction: do that outside of it")]
+    PoisonInTransaction(ConsumerId),
     /// A consumer that the connection does not have.
     #[error("consumer `{0}` is unknown: it was closed, or never opened")]
     NoSuchConsumer(ConsumerId),

@@ -9,7 +9,7 @@
 //!
 //! All are short, and none is held across an `await` or a blocking call. In the order in which they may nest:
 //!
-//! 1. a connection's state,
+//! 1. a connection's state, then a distributed transaction,
 //! 2. the broker's maps (connections, subscriptions, destinations) and a topic's members,
 //! 3. one queue's state, or one topic consumer's (never two at a time),
 //! 4. the journal's own locks; an outbox; the dispatcher's list.
@@ -77,6 +77,10 @@ pub use self::outbox::{ConsumerTag, Delivery, Outbox};
 pub use self::redelivery::{Redelivery, RedeliveryDelay, RedeliveryPolicy};
 pub use self::status::{BrokerStatus, DestinationStatus, LimitStatus};
 pub use self::timestamp::{Stamping, TimeStamping};
+pub use self::transaction::{
+    HeuristicOutcome, InDoubt, InDoubtDestination, InDoubtReport, TransactionName, Vote, XaError,
+    Xid,
+};
 
 /// When the outcome of an operation is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

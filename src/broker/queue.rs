@@ -591,6 +591,9 @@ impl State {
     /// Takes out what a committed transaction holds.
     pub(super) fn take_held(&mut self, transaction: TransactionNumber) -> Vec<InFlight> {
         let mut taken = self.take_orphans(transaction);
+        for position in taken.iter().filter_map(|orphan| orphan.slot.position()) {
+            self.stock.withdrawal_done(position);
+        }
         for consumer in &mut self.consumers {
             taken.extend(consumer.take_held(transaction));
         }

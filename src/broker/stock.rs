@@ -248,9 +248,42 @@ impl Stock {
         self.ready.insert(key, slot);
     }
 
-    /// A message came back from a consumer.
+    /// A message came back from a consumer, or from a prepared transaction.
     pub(super) fn put_back(&mut self, slot: Slot) {
+        if let Some(position) = slot.position()
+            && self.withdrawn.remove(&position)
+            && position.sequence() >= self.cursors[usize::from(position.order())]
+        {
+            // It was withheld before its turn, which comes in the ordinary way.
+            self.look_again();
+            return;
+        }
         self.insert(slot);
+    }
+
+    /// Keeps journaled messages from being dispatched, before any of them was.
+    pub(super) fn withhold(&mut self, positions: &[Position]) -> Vec<Slot> {
+        let Some(backlog) = self.backlog.clone() else {
+            return Vec::new();
+        };
+        let slot = |position: &Position| {
+            let entry = backlog.entry(*position)?;
+            let is_first = self.withdrawn.insert(*position);
+            is_first.then(|| Slot {
+                key: Key {
+                    position: *position,
+                    sub: 0,
+                },
+                place: Place::Journal {
+                    position: *position,
+                    location: entry.location,
+                },
+                expiration_ms: entry.expiration_ms,
+                redeliveries: u32::from(position.sequence() < self.redelivered_below),
+                message: None,
+            })
+        };
+        positions.iter().filter_map(slot).collect()
     }
 
     /// The journal has more messages than were looked at.

@@ -10,7 +10,7 @@ use crate::broker::descriptor::SubscriptionKey;
 use crate::broker::destination::Target;
 use crate::broker::selector::Selector;
 use crate::broker::topic::TopicConsumer;
-use crate::broker::{Receipt, Refusal};
+use crate::broker::{Receipt, Refusal, TransactionName};
 
 impl Connection {
     /// Opens a consumer. A known one is left as it is.
@@ -169,14 +169,15 @@ impl Connection {
     }
 
     fn home(&self, id: &ConsumerId) -> Result<Home, Refusal> {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        inner.has_moved_on = true;
         let entry = inner.consumers.get(id);
         entry
             .map(|entry| entry.home.clone())
             .ok_or_else(|| Refusal::NoSuchConsumer(id.clone()))
     }
 
-    /// Acknowledges messages, in a transaction if its number is given. A failure makes that one fail
+    /// Acknowledges messages, in a transaction if one is named. A failure makes that one fail
     /// at its commit.
     ///
     /// # Errors
@@ -185,11 +186,11 @@ impl Connection {
         &self,
         consumer: &ConsumerId,
         acknowledgement: &Acknowledgement,
-        transaction: Option<i64>,
+        transaction: Option<TransactionName>,
     ) -> Result<Receipt, Refusal> {
         let home = self.home(consumer);
-        if let Some(number) = transaction {
-            return self.acknowledge_in(number, home, consumer, acknowledgement);
+        if let Some(name) = transaction {
+            return self.acknowledge_in(&name, home, consumer, acknowledgement);
         }
         match home? {
             Home::Queue(queue) => {

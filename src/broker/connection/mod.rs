@@ -96,6 +96,8 @@ struct Inner {
     transactions: HashMap<i64, Transaction>,
     temporaries: Vec<Destination>,
     routes: HashMap<Destination, Routed>,
+    /// The client did something with a consumer, so it is done with repeating after a reconnect.
+    has_moved_on: bool,
     is_closed: bool,
 }
 
@@ -265,6 +267,7 @@ impl Connection {
         for (_, transaction) in inner.transactions {
             transaction.roll_back(&self.broker);
         }
+        self.broker.xa_leave(&self.id);
         let mut unsent: HashMap<ConsumerTag, u64> = HashMap::new();
         for delivery in self.outbox.drain() {
             unsent.entry(delivery.consumer).or_insert(delivery.sequence);

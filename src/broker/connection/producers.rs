@@ -13,7 +13,7 @@ use crate::broker::interceptor::{Leg, Route};
 use crate::broker::names;
 use crate::broker::producer::producer_key;
 use crate::broker::statistics;
-use crate::broker::{Message, MessageError, Receipt, Refusal, wall_ms};
+use crate::broker::{Message, MessageError, Receipt, Refusal, TransactionName, wall_ms};
 
 impl Connection {
     /// Opens a producer. A known one is left as it is.
@@ -108,7 +108,7 @@ impl Connection {
         }
     }
 
-    /// Sends a message, in a transaction if its number is given. A failure makes that one fail at
+    /// Sends a message, in a transaction if one is named. A failure makes that one fail at
     /// its commit; only [`Refusal::NoRoom`] does not, after which the same message may be sent again:
     /// nothing has happened to it.
     ///
@@ -117,7 +117,7 @@ impl Connection {
     pub fn send(
         &self,
         message: &Arc<Message>,
-        transaction: Option<i64>,
+        transaction: Option<&TransactionName>,
     ) -> Result<Receipt, Refusal> {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
@@ -130,10 +130,8 @@ impl Connection {
         let (message, route) = match renamed {
             Ok(renamed) => renamed,
             Err(refusal) => {
-                if let Some(open) =
-                    transaction.and_then(|number| inner.transactions.get_mut(&number))
-                {
-                    open.fail(&refusal);
+                if let Some(name) = transaction {
+                    self.fail_in(inner, name, &refusal);
                 }
                 return Err(refusal);
             }
@@ -149,16 +147,14 @@ impl Connection {
         let legs = route.legs(&message, &mut all);
         let legs = self.broker.admitted(legs, &message, &mut with_room)?;
         message.settle();
-        let Some(number) = transaction else {
+        let Some(name) = transaction else {
             return self.publish(inner, legs, &message);
         };
-        let transaction = inner
-            .transactions
-            .get_mut(&number)
-            .ok_or_else(|| Refusal::NoSuchTransaction(self.transaction_name(number)))?;
-        transaction
-            .send(&self.broker, legs, &message)
-            .inspect_err(|refusal| transaction.fail(refusal))?;
+        self.in_transaction(inner, name, |transaction| {
+            transaction
+                .send(&self.broker, legs, &message)
+                .inspect_err(|refusal| transaction.fail(refusal))
+        })?;
         Ok(Receipt::Done)
     }
 

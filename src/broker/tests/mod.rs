@@ -10,6 +10,7 @@ mod lifetime;
 mod order;
 mod statistics;
 mod transactions;
+mod xa;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -215,6 +216,14 @@ impl Peer {
         message: &openwire::Message,
         transaction: Option<i64>,
     ) -> Result<Receipt, Refusal> {
+        self.try_send_in(message, transaction.map(TransactionName::Local))
+    }
+
+    fn try_send_in(
+        &self,
+        message: &openwire::Message,
+        transaction: Option<TransactionName>,
+    ) -> Result<Receipt, Refusal> {
         let mut frame = BytesMut::new();
         encode_message(message, Version::LATEST, &mut frame).expect("a message");
         let frame = frame.freeze();
@@ -222,7 +231,8 @@ impl Peer {
             .connection
             .receive(&frame, Version::LATEST, message)
             .expect("a message");
-        self.connection.send(&Arc::new(message), transaction)
+        self.connection
+            .send(&Arc::new(message), transaction.as_ref())
     }
 
     fn send_message(&self, message: &openwire::Message) {
@@ -318,9 +328,9 @@ impl Peer {
 
     fn acknowledge_in(&self, transaction: i64, number: i64, delivery: &Delivery) {
         let one = Self::acknowledgement(AckKind::Standard, &id_of(delivery), 1);
-        let result = self
-            .connection
-            .acknowledge(&self.consumer(number), &one, Some(transaction));
+        let result =
+            self.connection
+                .acknowledge(&self.consumer(number), &one, Some(transaction.into()));
         self.settle(result.expect("outstanding"));
     }
 }

@@ -129,6 +129,7 @@ async fn first_frame(wire: &mut Wire) -> Result<Bytes, End> {
 /// An answer that waits for the journal.
 pub(super) enum Answer {
     Response(i32),
+    Command(Box<Command>),
     Window(ProducerId, i32),
 }
 
@@ -556,11 +557,13 @@ impl ConnectionTask {
             Ok(_) if !is_response_required => {}
             Ok(Outcome::Done) => self.tell(&Response::to(id).into()),
             Ok(Outcome::Later(receipt)) => self.answer_at(receipt, Answer::Response(id)),
-            Ok(Outcome::With(mut response)) => {
-                if let Command::DataArrayResponse(response) = &mut response {
-                    response.correlation_id = id;
+            Ok(Outcome::With(receipt, mut response)) => {
+                match &mut response {
+                    Command::DataArrayResponse(response) => response.correlation_id = id,
+                    Command::IntegerResponse(response) => response.correlation_id = id,
+                    _ => {}
                 }
-                self.tell(&response);
+                self.answer_at(receipt, Answer::Command(Box::new(response)));
             }
         }
         Ok(())
@@ -602,6 +605,7 @@ impl ConnectionTask {
     fn give(&mut self, answer: Answer) {
         match answer {
             Answer::Response(id) => self.tell(&Response::to(id).into()),
+            Answer::Command(response) => self.tell(&response),
             Answer::Window(producer, size) => self.tell(
                 &ProducerAck {
                     producer_id: Some(producer),

@@ -74,9 +74,6 @@ pub(super) enum Failure {
     /// Something that this broker does not do.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// An error of a distributed transaction.
-    #[error("{text} xaErrorCode:{code}")]
-    Xa { text: &'static str, code: i32 },
 }
 
 impl Failure {
@@ -95,9 +92,15 @@ impl Failure {
             Failure::Refused(refusal) => class_of(refusal),
             Failure::Message(_) | Failure::Unsupported(_) => exception::JMS,
             Failure::Misuse(_) => exception::ILLEGAL_STATE,
-            Failure::Xa { .. } => exception::XA,
         };
-        Throwable::new(class, &self.to_string())
+        match self {
+            // Clients read the code from the text's end.
+            Failure::Refused(Refusal::Xa { error, .. }) => {
+                let code = error.code();
+                Throwable::new(class, &format!("{self} xaErrorCode:{code}"))
+            }
+            _ => Throwable::new(class, &self.to_string()),
+        }
     }
 }
 
@@ -114,6 +117,7 @@ fn class_of(refusal: &Refusal) -> &'static str {
         Refusal::NoSuchTransaction(_) | Refusal::TransactionFailed { .. } => {
             exception::TRANSACTION_ROLLED_BACK
         }
+        Refusal::Xa { .. } => exception::XA,
         Refusal::TemporaryInUse { .. }
         | Refusal::DestinationInUse { .. }
         | Refusal::SelectorUnsupported { .. }
@@ -122,6 +126,8 @@ fn class_of(refusal: &Refusal) -> &'static str {
         | Refusal::NotOutstanding { .. }
         | Refusal::CountMismatch { .. }
         | Refusal::EmptyAcknowledgement(_)
+        | Refusal::PoisonInTransaction(_)
+        | Refusal::NotInDoubt(_)
         | Refusal::Closing => exception::JMS,
     }
 }
@@ -129,11 +135,17 @@ fn class_of(refusal: &Refusal) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::XaError;
     use crate::broker::usage::{LimitKind, Patience, Shortage};
 
     #[test]
     fn refusals_become_the_exceptions_that_clients_know() {
         let client_id = || "c".into();
+        let xa = || Refusal::Xa {
+            transaction: "t".to_owned(),
+            error: XaError::Unknown,
+            cause: "no".to_owned(),
+        };
         let cases: [(Failure, &str); 7] = [
             (
                 Refusal::ClientIdMissing.into(),
@@ -174,13 +186,7 @@ mod tests {
                 "javax.jms.TransactionRolledBackException",
             ),
             (Failure::Misuse("no"), "javax.jms.IllegalStateException"),
-            (
-                Failure::Xa {
-                    text: "no",
-                    code: -3,
-                },
-                "javax.transaction.xa.XAException",
-            ),
+            (xa().into(), "javax.transaction.xa.XAException"),
         ];
         for (failure, class) in cases {
             let throwable = failure.throwable();
@@ -190,14 +196,10 @@ mod tests {
                 "{class}"
             );
         }
-        let xa = Failure::Xa {
-            text: "no",
-            code: -3,
-        }
-        .throwable();
+        let xa = Failure::from(xa()).throwable();
         assert!(
             xa.message
-                .is_some_and(|text| text.to_string_lossy().ends_with("xaErrorCode:-3"))
+                .is_some_and(|text| text.to_string_lossy().ends_with("xaErrorCode:-4"))
         );
     }
 }

@@ -19,9 +19,9 @@ use tokio::time::Instant;
 use super::connection::{Answer, ConnectionTask};
 use super::error::{End, Failure};
 use super::session::{Outcome, last_delivered};
-use super::transactions::local;
+use super::transactions::named;
 use crate::broker::usage::Class;
-use crate::broker::{Connection, Message, Receipt, Refusal};
+use crate::broker::{Connection, Message, Receipt, Refusal, TransactionName};
 
 /// All connections together may let so much wait, whatever the memory's limit is.
 const ARRIVING_LEAST: usize = 16 << 20;
@@ -32,7 +32,7 @@ pub(super) struct Ticket {
     is_response_required: bool,
     /// What the producer gets back of its window.
     window: Option<(ProducerId, i32)>,
-    transaction: Option<i64>,
+    transaction: Option<TransactionName>,
 }
 
 /// A client says goodbye while sends that nobody waits for have no room yet.
@@ -42,7 +42,7 @@ pub(super) struct Goodbye {
 }
 
 fn attempt(connection: &Connection, message: &Arc<Message>, ticket: &Ticket) -> SendResult {
-    connection.send(message, ticket.transaction)
+    connection.send(message, ticket.transaction.as_ref())
 }
 
 type SendResult = Result<Receipt, Refusal>;
@@ -80,11 +80,11 @@ impl ConnectionTask {
 
     /// Answers a send.
     fn sent(&mut self, ticket: Ticket, result: Result<Receipt, Failure>) -> Result<(), End> {
-        if let (Err(Failure::Refused(refusal @ Refusal::NoRoom(_))), Some(number)) =
-            (&result, ticket.transaction)
+        if let (Err(Failure::Refused(refusal @ Refusal::NoRoom(_))), Some(name)) =
+            (&result, &ticket.transaction)
             && let Some(connection) = self.session.open_connection()
         {
-            connection.fail_transaction(number, &refusal.to_string());
+            connection.fail_transaction(name, &refusal.to_string());
         }
         if ticket.is_response_required {
             return self.answer(ticket.command, true, result.map(Outcome::from));
@@ -188,12 +188,12 @@ impl ConnectionTask {
 
     /// Whether the end of a transaction has to wait for sends of its own. A rollback takes those back.
     fn must_wait(&mut self, info: &TransactionInfo) -> bool {
-        let Ok(Some(number)) = local(info.transaction_id.as_ref()) else {
+        let Ok(Some(name)) = named(info.transaction_id.as_ref()) else {
             return false;
         };
         match info.step() {
             Some(TransactionStep::Rollback) => {
-                let is_of_it = |ticket: &Ticket| ticket.transaction == Some(number);
+                let is_of_it = |ticket: &Ticket| ticket.transaction.as_ref() == Some(&name);
                 for ticket in self.waiting.withdraw(is_of_it) {
                     let rolled_back = Failure::Misuse("the transaction was rolled back");
                     // Only who waits for an answer is told.
@@ -210,7 +210,7 @@ impl ConnectionTask {
             Some(TransactionStep::Begin | TransactionStep::Recover) | None => false,
             Some(_) => {
                 let mut tickets = self.waiting.tickets();
-                tickets.any(|ticket| ticket.transaction == Some(number))
+                tickets.any(|ticket| ticket.transaction.as_ref() == Some(&name))
             }
         }
     }

@@ -14,9 +14,10 @@ use openwire::{
 };
 
 use super::error::Failure;
-use super::transactions::local;
+use super::transactions::named;
 use crate::broker::{
     Acknowledgement, Connection, ConsumerRequest, ConsumerTag, LastDelivered, PullTimeout, Receipt,
+    TransactionName,
 };
 
 /// The session of the client's own advisory consumer: it exists without being announced.
@@ -29,8 +30,8 @@ pub(super) enum Outcome {
     Done,
     /// A plain response, once this is certain.
     Later(Receipt),
-    /// This response.
-    With(Command),
+    /// This response, once that is certain.
+    With(Receipt, Command),
     /// Nothing, even if it was asked for: the answer is on its way by itself.
     Silent,
 }
@@ -160,20 +161,20 @@ impl Session {
         Ok(receipt.into())
     }
 
-    /// Takes a message in, with the number of its transaction.
+    /// Takes a message in, with its transaction's name.
     pub(super) fn receive(
         &self,
         frame: &Bytes,
         version: Version,
         decoded: &Message,
-    ) -> Result<(Arc<crate::broker::Message>, Option<i64>), Failure> {
+    ) -> Result<(Arc<crate::broker::Message>, Option<TransactionName>), Failure> {
         let connection = self.connection()?;
-        let transaction = local(decoded.transaction_id.as_ref())?;
+        let transaction = named(decoded.transaction_id.as_ref())?;
         let message = match connection.receive(frame, version, decoded) {
             Ok(message) => message,
             Err(error) => {
-                if let Some(number) = transaction {
-                    connection.fail_transaction(number, &error.to_string());
+                if let Some(name) = &transaction {
+                    connection.fail_transaction(name, &error.to_string());
                 }
                 return Err(error.into());
             }
@@ -198,7 +199,7 @@ impl Session {
         let kind: AckKind = ack
             .kind()
             .ok_or(Failure::Misuse("an unknown kind of MessageAck"))?;
-        let transaction = local(ack.transaction_id.as_ref())?;
+        let transaction = named(ack.transaction_id.as_ref())?;
         let acknowledgement = Acknowledgement {
             kind,
             first: ack.first_message_id.clone(),

@@ -1,28 +1,37 @@
-//! Transaction commands. Local ones are the broker's; distributed ones are refused in the way that
-//! transaction managers understand.
+//! Transaction commands, local and distributed.
 
-use openwire::{Command, DataArrayResponse, TransactionId, TransactionInfo, TransactionStep};
+use std::sync::Arc;
+
+use openwire::{
+    Command, DataArrayResponse, IntegerResponse, TransactionId, TransactionInfo, TransactionStep,
+};
 
 use super::error::Failure;
 use super::session::{Outcome, Session};
-use crate::broker::Refusal;
+use crate::broker::{Connection, Refusal, TransactionName, Vote, XaError, Xid};
 
-/// XAER_RMERR: the resource manager cannot do it.
-const XA_RESOURCE_ERROR: i32 = -3;
+/// `XA_OK`: prepared, it waits for the decision.
+const XA_OK: i32 = 0;
+/// `XA_RDONLY`: there was nothing to prepare.
+const XA_RDONLY: i32 = 3;
 
-/// The number of a local transaction; None without one.
-pub(super) fn local(transaction: Option<&TransactionId>) -> Result<Option<i64>, Failure> {
+/// How the broker knows a transaction; None without one.
+pub(super) fn named(
+    transaction: Option<&TransactionId>,
+) -> Result<Option<TransactionName>, Failure> {
+    let Some(transaction) = transaction else {
+        return Ok(None);
+    };
     match transaction {
-        None => Ok(None),
-        Some(TransactionId::Local(id)) => Ok(Some(id.value)),
-        Some(TransactionId::Xa(_)) => Err(xa_unsupported()),
-    }
-}
-
-fn xa_unsupported() -> Failure {
-    Failure::Xa {
-        text: "distributed transactions are not supported yet",
-        code: XA_RESOURCE_ERROR,
+        TransactionId::Local(id) => Ok(Some(TransactionName::Local(id.value))),
+        TransactionId::Xa(id) => match Xid::new(id) {
+            Some(xid) => Ok(Some(TransactionName::Xa(xid))),
+            None => Err(Failure::from(Refusal::Xa {
+                transaction: format!("format {}", id.format_id),
+                error: XaError::Invalid,
+                cause: "its name is too long".to_owned(),
+            })),
+        },
     }
 }
 
@@ -31,38 +40,83 @@ impl Session {
         let step = info
             .step()
             .ok_or(Failure::Misuse("an unknown step of a transaction"))?;
-        if step == TransactionStep::Recover {
-            // None can be prepared, so the list is empty.
-            return Ok(Outcome::With(Command::from(DataArrayResponse {
-                data: Some(Vec::new()),
-                ..DataArrayResponse::default()
-            })));
-        }
-        let number = match local(info.transaction_id.as_ref()) {
-            Ok(Some(number)) => number,
-            Ok(None) => return Err(Failure::Misuse("a transaction command without its id")),
-            // Nobody waits for the outcome of a begin. What follows is refused.
-            Err(_) if step == TransactionStep::Begin && !info.response_required => {
-                return Ok(Outcome::Done);
-            }
-            Err(failure) => return Err(failure),
-        };
         let connection = self.connection()?;
-        match step {
-            TransactionStep::Begin => connection.begin(number),
-            TransactionStep::CommitOnePhase | TransactionStep::CommitTwoPhase => {
-                return Ok(connection.commit(number)?.into());
-            }
-            TransactionStep::Rollback => match connection.roll_back(number) {
-                // What is not there is rolled back.
-                Ok(()) | Err(Refusal::NoSuchTransaction(_)) => {}
-                Err(refusal) => return Err(refusal.into()),
-            },
-            TransactionStep::Prepare => {
-                return Err(Failure::Misuse("a local transaction cannot be prepared"));
-            }
-            TransactionStep::Recover | TransactionStep::Forget | TransactionStep::End => {}
+        if step == TransactionStep::Recover {
+            return Ok(recover(connection));
         }
-        Ok(Outcome::Done)
+        match named(info.transaction_id.as_ref())? {
+            Some(TransactionName::Local(number)) => local(connection, number, step),
+            Some(TransactionName::Xa(xid)) => distributed(connection, &xid, step),
+            None => Err(Failure::Misuse("a transaction command without its id")),
+        }
     }
+}
+
+fn local(
+    connection: &Arc<Connection>,
+    number: i64,
+    step: TransactionStep,
+) -> Result<Outcome, Failure> {
+    match step {
+        TransactionStep::Begin => connection.begin(number),
+        TransactionStep::CommitOnePhase | TransactionStep::CommitTwoPhase => {
+            return Ok(connection.commit(number)?.into());
+        }
+        TransactionStep::Rollback => match connection.roll_back(number) {
+            // What is not there is rolled back.
+            Ok(()) | Err(Refusal::NoSuchTransaction(_)) => {}
+            Err(refusal) => return Err(refusal.into()),
+        },
+        TransactionStep::Prepare => {
+            return Err(Failure::Misuse("a local transaction cannot be prepared"));
+        }
+        TransactionStep::Recover | TransactionStep::Forget | TransactionStep::End => {}
+    }
+    Ok(Outcome::Done)
+}
+
+fn distributed(
+    connection: &Arc<Connection>,
+    xid: &Xid,
+    step: TransactionStep,
+) -> Result<Outcome, Failure> {
+    let receipt = match step {
+        TransactionStep::Begin => {
+            connection.xa_begin(xid)?;
+            return Ok(Outcome::Done);
+        }
+        TransactionStep::Prepare => {
+            let (vote, receipt) = connection.xa_prepare(xid)?;
+            let result = match vote {
+                Vote::Prepared => XA_OK,
+                Vote::ReadOnly => XA_RDONLY,
+            };
+            let response = IntegerResponse {
+                result,
+                ..IntegerResponse::default()
+            };
+            return Ok(Outcome::With(receipt, response.into()));
+        }
+        TransactionStep::CommitOnePhase => connection.xa_commit(xid, true)?,
+        TransactionStep::CommitTwoPhase => connection.xa_commit(xid, false)?,
+        TransactionStep::Rollback => connection.xa_roll_back(xid)?,
+        TransactionStep::Forget => connection.xa_forget(xid)?,
+        // Commands are carried out in the order in which they come, so this barrier is nothing.
+        TransactionStep::End | TransactionStep::Recover => return Ok(Outcome::Done),
+    };
+    Ok(receipt.into())
+}
+
+/// All prepared transactions, whoever prepared them.
+fn recover(connection: &Arc<Connection>) -> Outcome {
+    let (prepared, receipt) = connection.xa_recover();
+    let data = prepared
+        .iter()
+        .map(|xid| Some(Command::from(xid.id())))
+        .collect();
+    let response = DataArrayResponse {
+        data: Some(data),
+        ..DataArrayResponse::default()
+    };
+    Outcome::With(receipt, response.into())
 }

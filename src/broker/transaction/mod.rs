@@ -1,8 +1,12 @@
-//! Local transactions. Distributed ones will share this place.
+//! Transactions: the parts that local and distributed ones have alike.
 //!
 //! Persistent messages go to the journal at once and become visible with the commit record, which
 //! carries the acknowledgements as well. What is kept in memory only is published when the commit is
 //! released.
+
+mod in_doubt;
+mod xa;
+mod xid;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +22,35 @@ use super::interceptor::Leg;
 use super::queue::Queue;
 use super::topic::offer;
 use super::{Broker, Message, Receipt, Refusal};
+
+pub use self::in_doubt::{HeuristicOutcome, InDoubt, InDoubtDestination, InDoubtReport};
+pub(super) use self::xa::{Branches, Party};
+pub use self::xa::{Vote, XaError};
+pub use self::xid::Xid;
+
+/// Which transaction a message or an acknowledgement is a part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransactionName {
+    /// One of the connection's own.
+    Local(i64),
+    /// A distributed one.
+    Xa(Xid),
+}
+
+impl From<i64> for TransactionName {
+    fn from(number: i64) -> Self {
+        TransactionName::Local(number)
+    }
+}
+
+impl From<Xid> for TransactionName {
+    fn from(xid: Xid) -> Self {
+        TransactionName::Xa(xid)
+    }
+}
+
+/// What is acknowledged in one backlog.
+type Acknowledged = (Arc<Backlog>, Vec<Position>);
 
 /// An open transaction.
 pub(super) struct Transaction {
@@ -41,10 +74,20 @@ pub(super) struct Transaction {
 impl Transaction {
     pub(super) fn new(broker: &Broker, name: String) -> Self {
         let number = broker.next_number();
+        // The journal drops what an earlier tenure left open, so the number alone is unique.
+        let key = Bytes::from(format!("{number}:{name}"));
+        Self::with(number, name, key)
+    }
+
+    /// Of a distributed one: the journal knows it by the name that all brokers know it by.
+    fn distributed(broker: &Broker, xid: &Xid) -> Self {
+        Self::with(broker.next_number(), xid.to_string(), xid.key().clone())
+    }
+
+    fn with(number: TransactionNumber, name: String, key: Bytes) -> Self {
         Transaction {
             number,
-            // The journal drops what an earlier tenure left open, so the number alone is unique.
-            key: Bytes::from(format!("{number}:{name}")),
+            key,
             name,
             held: Vec::new(),
             journaled: Vec::new(),
@@ -166,17 +209,29 @@ impl Transaction {
 
     /// Appends the commit. None: there is nothing that the journal has to know.
     fn write_commit(&self, broker: &Broker) -> Result<Option<Lsn>, Refusal> {
-        let mut acknowledged: Vec<(Arc<Backlog>, Vec<Position>)> = Vec::new();
+        let acknowledged = self.acknowledged_positions(broker)?;
+        if acknowledged.is_empty() && self.journaled.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(broker.store().commit(&self.key, &acknowledged)?))
+    }
+
+    /// Appends the prepare.
+    fn write_prepare(&self, broker: &Broker) -> Result<Lsn, Refusal> {
+        let acknowledged = self.acknowledged_positions(broker)?;
+        Ok(broker.store().prepare(&self.key, &acknowledged)?)
+    }
+
+    /// What it acknowledged that is in the journal.
+    fn acknowledged_positions(&self, broker: &Broker) -> Result<Vec<Acknowledged>, Refusal> {
+        let mut acknowledged = Vec::new();
         for queue in &self.held {
             let positions = queue.state.lock().held_positions(self.number);
             if !positions.is_empty() {
                 acknowledged.push((queue.backlog(broker)?, positions));
             }
         }
-        if acknowledged.is_empty() && self.journaled.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(broker.store().commit(&self.key, &acknowledged)?))
+        Ok(acknowledged)
     }
 
     fn take_effect(self, broker: &Arc<Broker>, lsn: Option<Lsn>) {
@@ -209,6 +264,11 @@ impl Transaction {
             // Without its commit record the journal drops it at the next takeover.
             tracing::debug!(transaction = %self.name, %error, "The rollback is not journaled.");
         }
+        self.release(broker);
+    }
+
+    /// Ends the hold on what it acknowledged.
+    fn release(self, broker: &Arc<Broker>) {
         for queue in self.held {
             queue.change(broker, |state| state.let_go(self.number));
         }
