@@ -40,7 +40,7 @@ fn a_check_shows_what_is_mapped_and_lists_what_is_not_with_its_line() {
     for line in [
         "broker       from-xml",
         "listens on   tcp://127.0.0.1:0",
-        "limits       memory 64mb, store 100gb, temp 50gb",
+        "limits       memory 64mb, store all there is, temp 10gb",
         "policy for   queue://orders.>",
         "activemq.xml:2: attribute `useJmx` of <broker>: ",
         "activemq.xml:4: attribute `maxPageSize` of <policyEntry>: ",

@@ -18,8 +18,6 @@ pub struct Broker {
     pub prioritized_messages: Setting<bool>,
     /// Bytes of persistent message bodies kept in memory; what does not fit is read back.
     pub message_memory: Setting<Size>,
-    /// Bytes of non-persistent messages, which live in memory only; beyond it sends are refused.
-    pub non_persistent_memory: Setting<Size>,
     /// How long an unused producer is remembered for duplicate suppression.
     pub producer_retention: Setting<Time>,
     /// Time between two searches for expired messages.
@@ -65,6 +63,8 @@ pub struct Behaviour {
     pub use_authenticated_principal_for_jmsx_user_id: Setting<bool>,
     /// Every queue has a topic that gets a copy of each message.
     pub use_mirrored_queues: Setting<bool>,
+    /// So do temporary queues then.
+    pub use_temp_mirrored_queues: Setting<bool>,
     /// `VirtualTopic.>` and its queues.
     pub use_virtual_topics: Setting<bool>,
 }
@@ -88,6 +88,7 @@ impl Behaviour {
             populate_jmsx_user_id: Setting::default_of(false),
             use_authenticated_principal_for_jmsx_user_id: Setting::default_of(false),
             use_mirrored_queues: Setting::default_of(false),
+            use_temp_mirrored_queues: Setting::default_of(true),
             use_virtual_topics: Setting::default_of(true),
         }
     }
@@ -165,6 +166,11 @@ impl Behaviour {
             "use_mirrored_queues",
             &mut self.use_mirrored_queues,
         );
+        source.take(
+            "broker",
+            "use_temp_mirrored_queues",
+            &mut self.use_temp_mirrored_queues,
+        );
         source.take("broker", "use_virtual_topics", &mut self.use_virtual_topics);
     }
 }
@@ -176,7 +182,6 @@ impl Broker {
             directory: Setting::default_of(PathBuf::from("baton-data")),
             prioritized_messages: Setting::default_of(false),
             message_memory: Setting::default_of(Size::mib(64)),
-            non_persistent_memory: Setting::default_of(Size::mib(256)),
             producer_retention: Setting::default_of(Time::ms(24 * 3_600_000)),
             expiry_interval: Setting::default_of(Time::ms(30_000)),
             destinations: Setting::default_of(Vec::new()),
@@ -193,11 +198,6 @@ impl Broker {
             &mut self.prioritized_messages,
         );
         source.take("broker", "message_memory", &mut self.message_memory);
-        source.take(
-            "broker",
-            "non_persistent_memory",
-            &mut self.non_persistent_memory,
-        );
         source.take("broker", "producer_retention", &mut self.producer_retention);
         source.take("broker", "expiry_interval", &mut self.expiry_interval);
         source.take("broker", "destinations", &mut self.destinations);

@@ -9,6 +9,7 @@ mod address;
 mod broker;
 mod fault;
 mod http;
+mod interceptors;
 mod journal;
 mod limits;
 mod listeners;
@@ -17,6 +18,7 @@ mod openwire;
 mod policy;
 mod reader;
 mod setting;
+mod share;
 mod size;
 mod table;
 mod tenure;
@@ -25,6 +27,7 @@ mod validate;
 
 use std::path::Path;
 
+use crate::broker::interceptor::Interceptors;
 use crate::broker::policy::Policy;
 
 pub use address::{HostPort, TransportAddress};
@@ -40,12 +43,13 @@ pub use policy::PolicyEntries;
 pub use reader::Override;
 use reader::Source;
 pub use setting::{Expected, FromRaw, Origin, Raw, Setting};
+pub use share::Share;
 pub use size::Size;
 pub use tenure::Tenure;
 pub use time::Time;
 
 /// All settings of one broker.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// `[broker]`
     pub broker: Broker,
@@ -61,6 +65,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[[policy]]`
     pub policies: PolicyEntries,
+    /// `[[virtual_topic]]` and its like
+    pub interceptors: Interceptors,
     /// `[http]`
     pub http: Http,
     /// `[log]`
@@ -79,6 +85,7 @@ impl Default for Config {
             openwire: OpenWire::new(),
             limits: Limits::new(),
             policies: PolicyEntries::default(),
+            interceptors: Interceptors::default(),
             http: Http::new(),
             log: Log::new(),
             notes: Vec::new(),
@@ -130,6 +137,7 @@ impl Config {
         config.openwire.read(&mut source);
         config.limits.read(&mut source);
         config.policies = PolicyEntries::read(&mut source, &config.base_policy());
+        config.interceptors = interceptors::read(&mut source, &config.broker.behaviour);
         config.http.read(&mut source);
         config.log.read(&mut source);
         source.refuse_unsafe();

@@ -117,6 +117,12 @@ impl Table {
         taken
     }
 
+    /// The first table under a key, left where it is.
+    pub(super) fn child(&self, key: &str) -> Option<&Table> {
+        let found = self.children.iter().find(|(other, _)| other == key);
+        found.map(|(_, child)| child)
+    }
+
     pub(super) fn set(&mut self, key: &str, shown: &str, raw: Raw, origin: Origin) {
         self.values.push(Value {
             key: key.to_owned(),

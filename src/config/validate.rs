@@ -1,5 +1,7 @@
 //! The rules that a value, or several together, must keep. All of them are checked.
 
+use crate::broker::policy::DestinationPattern;
+
 use super::address::HostPort;
 use super::fault::Fault;
 use super::setting::{Origin, Setting};
@@ -10,6 +12,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     let mut faults = Faults(Vec::new());
     names(config, &mut faults);
     bounds(config, &mut faults);
+    destinations(config, &mut faults);
     tenure(config, &mut faults);
     addresses(config, &mut faults);
     log(config, &mut faults);
@@ -68,18 +71,28 @@ fn names(config: &Config, faults: &mut Faults) {
     }
 }
 
+/// Destinations that are there from the start must be plain names.
+fn destinations(config: &Config, faults: &mut Faults) {
+    let given = &config.broker.destinations;
+    for name in &given.value {
+        let advice = match DestinationPattern::parse(name) {
+            Err(error) => error.to_string(),
+            Ok(pattern) if pattern.has_wildcard() => "name one, without wildcards".to_owned(),
+            Ok(pattern) if pattern.kind().is_temporary() => {
+                "temporary destinations are made by clients".to_owned()
+            }
+            Ok(_) => continue,
+        };
+        let value = format!("{name:?}");
+        faults.add("broker.destinations", &given.origin, value, advice);
+    }
+}
+
 fn bounds(config: &Config, faults: &mut Faults) {
     let broker = &config.broker;
     faults.size(
         "broker.message_memory",
         &broker.message_memory,
-        Size::mib(1),
-        Size::mib(1 << 20),
-    );
-    let non_persistent = &broker.non_persistent_memory;
-    faults.size(
-        "broker.non_persistent_memory",
-        non_persistent,
         Size::mib(1),
         Size::mib(1 << 20),
     );

@@ -8,6 +8,7 @@
 mod announce;
 mod exit;
 mod membership;
+mod options;
 mod role;
 mod serving;
 mod state;

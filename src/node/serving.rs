@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use storage::Store;
 
-use crate::broker::usage::Limits;
-use crate::broker::{Broker, BrokerOptions, BrokerStatus, ShutDownNotice};
-use crate::config::{Config, Origin};
-use crate::protocol::openwire::OpenWireOptions;
+use crate::broker::{Broker, BrokerStatus, ShutDownNotice};
+use crate::config::Config;
 use crate::transport::Listeners;
 
 use super::exit::Exit;
+use super::options;
 
 /// How long a planned switchover waits for answers to what clients have sent already.
 const GRACE: Duration = Duration::from_secs(2);
@@ -36,8 +35,8 @@ impl Serving {
             .map(ToString::to_string)
             .collect();
         let runtime = tokio::runtime::Handle::current();
-        let broker = Broker::start(store, broker_options(config), runtime);
-        let opened = Listeners::open(&addresses, Arc::clone(&broker), openwire_options(config));
+        let broker = Broker::start(store, options::broker(config, announced(config)), runtime);
+        let opened = Listeners::open(&addresses, Arc::clone(&broker), options::openwire(config));
         let reason = match tokio::time::timeout(OPEN_PATIENCE, opened).await {
             Ok(Ok(listeners)) => {
                 let reconnect_to = reconnect_to(config);
@@ -91,50 +90,6 @@ impl Drop for Serving {
     fn drop(&mut self) {
         self.abandon();
     }
-}
-
-fn broker_options(config: &Config) -> BrokerOptions {
-    let broker = &config.broker;
-    BrokerOptions {
-        name: broker.name.value.clone(),
-        memory_bytes: bytes(broker.message_memory.value.0),
-        limits: limits(config),
-        policies: config.policies.policies(&config.base_policy()),
-        producer_retention: broker.producer_retention.value.duration(),
-        peers: announced(config),
-        ..BrokerOptions::default()
-    }
-}
-
-fn limits(config: &Config) -> Limits {
-    let limits = &config.limits;
-    let after = limits.send_fail_if_no_space_after_timeout.value;
-    Limits {
-        memory_bytes: match limits.memory.origin {
-            Origin::Default => config.broker.non_persistent_memory.value.0,
-            _ => limits.memory.value.0,
-        },
-        store_bytes: limits.store.value.0,
-        temporary_bytes: limits.temp.value.0,
-        temporary_directory: None,
-        send_fail_if_no_space: limits.send_fail_if_no_space.value,
-        send_fail_if_no_space_after: Some(after).filter(|time| !time.is_zero()),
-    }
-}
-
-fn openwire_options(config: &Config) -> OpenWireOptions {
-    let openwire = &config.openwire;
-    OpenWireOptions {
-        max_inactivity: openwire.max_inactivity.value.duration(),
-        max_inactivity_initial_delay: openwire.max_inactivity_initial_delay.value.duration(),
-        max_frame_bytes: bytes(openwire.max_frame_size.value.0),
-        connections_max: openwire.max_connections.value as usize,
-        ..OpenWireOptions::default()
-    }
-}
-
-fn bytes(size: u64) -> usize {
-    usize::try_from(size).unwrap_or(usize::MAX)
 }
 
 /// The pair's addresses for clients, ours first; nothing unless all of the pair is known.

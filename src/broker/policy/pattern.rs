@@ -81,6 +81,16 @@ impl DestinationPattern {
         Destination::new(self.kind, name)
     }
 
+    /// The destination that it is the name of, wildcards standing for themselves.
+    #[must_use]
+    pub fn as_destination(&self) -> Destination {
+        let name = String::from_utf8_lossy(&self.text()).into_owned();
+        Destination {
+            kind: self.kind,
+            ..Destination::queue(name)
+        }
+    }
+
     /// Whether its name has a wildcard.
     #[must_use]
     pub fn has_wildcard(&self) -> bool {

@@ -22,7 +22,7 @@ use super::setting::{Origin, Raw};
 use super::table::Table;
 
 /// Attributes of `<broker>` that are keys of `[broker]` too.
-const BROKER_KEYS: [&str; 17] = [
+const BROKER_KEYS: [&str; 18] = [
     "advisory_support",
     "allow_temp_auto_creation_on_send",
     "anonymous_producer_advisory_support",
@@ -39,6 +39,7 @@ const BROKER_KEYS: [&str; 17] = [
     "time_before_purge_temp_destinations",
     "use_authenticated_principal_for_jmsx_user_id",
     "use_mirrored_queues",
+    "use_temp_mirrored_queues",
     "use_virtual_topics",
 ];
 
@@ -250,7 +251,14 @@ impl Walk<'_> {
         }
     }
 
+    /// Interceptors that are given replace all that would be there by default.
     fn interceptors(&mut self) {
+        if let Some(given) = self.broker.child("destination_interceptors") {
+            let origin = given.origin.clone();
+            for key in ["broker.use_virtual_topics", "broker.use_mirrored_queues"] {
+                self.source.give(key, Raw::Boolean(false), origin.clone());
+            }
+        }
         for mut interceptor in self.broker.take_children("destination_interceptors") {
             for mut table in interceptor.take_children("virtual_destinations") {
                 let name = super::table::snake(&table.name);

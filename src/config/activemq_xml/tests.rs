@@ -5,7 +5,7 @@ use openwire::Destination;
 use crate::broker::policy::{
     DeadLetterKind, Eviction, PendingLimit, Policies, SubscriptionRecovery,
 };
-use crate::config::{Config, ConfigError, Override, Size, Time};
+use crate::config::{Config, ConfigError, Override, Share, Size, Time};
 
 fn load(text: &str) -> Result<Config, ConfigError> {
     load_with(text, &[])
@@ -195,9 +195,9 @@ fn usage_becomes_limits_with_values_as_activemq_writes_them() {
         </systemUsage></systemUsage>"#,
     );
     let limits = &config.limits;
-    assert_eq!(limits.memory.value, Size::mib(64));
-    assert_eq!(limits.store.value, Size::mib(100 << 10));
-    assert_eq!(limits.temp.value, Size::mib(50 << 10));
+    assert_eq!(limits.memory.value, Share::mib(64));
+    assert_eq!(limits.store.value, Share::mib(100 << 10));
+    assert_eq!(limits.temp.value, Share::mib(50 << 10));
     assert!(limits.send_fail_if_no_space.value);
     assert_eq!(
         limits.send_fail_if_no_space_after_timeout.value.as_secs(),
@@ -207,7 +207,7 @@ fn usage_becomes_limits_with_values_as_activemq_writes_them() {
     let percent = inside(
         r#"<systemUsage><systemUsage><memoryUsage><memoryUsage percentOfJvmHeap="50"/></memoryUsage></systemUsage></systemUsage>"#,
     );
-    assert_eq!(percent.limits.memory.value, Size::mib(512));
+    assert_eq!(percent.limits.memory.value, Share::mib(512));
 }
 
 #[test]
@@ -379,4 +379,73 @@ fn a_file_is_known_by_its_suffix_or_its_first_character() {
         "\u{feff}\n <?xml version='1.0'?>"
     ));
     assert!(!super::is_meant(Path::new("baton.toml"), "[broker]\n"));
+}
+
+#[test]
+fn interceptors_that_are_given_replace_the_default_ones() {
+    let config = inside(
+        r#"<destinationInterceptors><virtualDestinationInterceptor><virtualDestinations>
+        <virtualTopic name="VT.&gt;" prefix="C.*." selectorAware="true" concurrentSend="true"/>
+        <compositeQueue name="Q" forwardOnly="false"><forwardTo>
+          <queue physicalName="A"/><topic physicalName="B"/>
+          <filteredDestination selector="odd = 'yes'" queue="D"/>
+        </forwardTo></compositeQueue>
+        </virtualDestinations></virtualDestinationInterceptor>
+        <mirroredQueue prefix="M." copyMessage="true"/></destinationInterceptors>"#,
+    );
+    let all = &config.interceptors;
+    let [topic] = &all.virtual_topics[..] else {
+        panic!("{:?}", all.virtual_topics);
+    };
+    assert_eq!(topic.topics.to_string(), "topic://VT.>");
+    assert!(topic.prefix == "C.*." && topic.selector_aware);
+    let [composite] = &all.composites[..] else {
+        panic!("{:?}", all.composites);
+    };
+    assert!(!composite.forward_only);
+    let targets: Vec<(String, bool)> = composite
+        .forward_to
+        .iter()
+        .map(|target| (target.destination.to_string(), target.selector.is_some()))
+        .collect();
+    let expected = [
+        ("queue://A", false),
+        ("topic://B", false),
+        ("queue://D", true),
+    ];
+    assert_eq!(targets, expected.map(|(name, is)| (name.to_owned(), is)));
+    assert_eq!(
+        all.mirrored_queues.as_ref().map(|m| m.prefix.as_str()),
+        Some("M.")
+    );
+    assert_eq!(config.notes.len(), 2, "{:?}", config.notes);
+
+    let none = load(&broker(
+        "useVirtualTopics=\"true\"",
+        "<destinationInterceptors/>",
+    ));
+    assert!(
+        none.expect("a configuration")
+            .interceptors
+            .virtual_topics
+            .len()
+            == 1,
+        "an empty element is none"
+    );
+}
+
+#[test]
+fn a_selector_that_is_none_is_a_fault() {
+    let text = broker(
+        "",
+        r#"<destinationInterceptors><virtualDestinationInterceptor><virtualDestinations>
+<compositeTopic name="T"><forwardTo>
+<filteredDestination selector="odd = = 1" queue="D"/></forwardTo></compositeTopic>
+</virtualDestinations></virtualDestinationInterceptor></destinationInterceptors>"#,
+    );
+    let error = load(&text).expect_err("no selector").to_string();
+    assert!(
+        error.contains("activemq.xml:4: `<filteredDestination> selector = "),
+        "{error}"
+    );
 }

@@ -41,6 +41,13 @@ impl Walk<'_> {
         if let Some(value) = table.take_value("limit") {
             self.source.give(key, value.raw, value.origin);
         }
+        if let Some(value) = table.take_value("percent_limit") {
+            let raw = match value.raw {
+                Raw::Word(percent) => Raw::Word(format!("{percent}%")),
+                unknown => unknown,
+            };
+            self.source.give(key, raw, value.origin);
+        }
         if let Some(value) = table.take_value("percent_of_jvm_heap") {
             let percent = match &value.raw {
                 Raw::Word(text) => text.trim().parse::<u64>().ok().filter(|p| *p <= 100),

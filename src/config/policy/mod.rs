@@ -69,9 +69,6 @@ fn entry(
     for key in ["max_page_size", "max_browse_page_size", "use_cache"] {
         reader.ignore(key, ONE_CURSOR);
     }
-    for key in ["pending_queue_policy", "pending_subscriber_policy"] {
-        reader.ignore(key, ONE_CURSOR);
-    }
     reader.ignore("pending_durable_subscriber_policy", ONE_CURSOR);
     for key in [
         "enable_audit",
@@ -185,6 +182,12 @@ fn limits(reader: &mut TableReader<'_>, policy: &mut Policy) {
         Some,
     );
     reader.value(
+        "cursor_memory_high_water_mark",
+        &mut policy.cursor_memory_high_water_mark,
+    );
+    reader.value("keep_in_memory", &mut policy.keep_in_memory);
+    cursors(reader, policy);
+    reader.value(
         "store_usage_high_water_mark",
         &mut policy.store_usage_high_water_mark,
     );
@@ -200,6 +203,27 @@ fn limits(reader: &mut TableReader<'_>, policy: &mut Policy) {
         "minimum_message_size",
         "has no effect: messages count with their own size",
     );
+}
+
+/// ActiveMQ's cursors: of those in memory something is left, that they use no store.
+fn cursors(reader: &mut TableReader<'_>, policy: &mut Policy) {
+    if !reader.is_xml() {
+        return;
+    }
+    for key in [
+        "pending_queue_policy",
+        "pending_subscriber_policy",
+        "pending_durable_subscriber_policy",
+    ] {
+        for table in reader.children(key) {
+            if table.name == "vmQueueCursor" || table.name == "vmCursor" {
+                policy.keep_in_memory = true;
+                continue;
+            }
+            let (what, origin) = (format!("<{}>", table.name), table.origin);
+            reader.report.note(&origin, what, ONE_CURSOR);
+        }
+    }
 }
 
 fn removal(reader: &mut TableReader<'_>, policy: &mut Policy) {
