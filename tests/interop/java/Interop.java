@@ -32,6 +32,9 @@ public final class Interop {
         Transactions.run(harness);
         Queues.run(harness);
         Topics.run(harness);
+        Composites.run(harness);
+        VirtualDestinations.run(harness);
+        Advisories.run(harness);
         Connections.run(harness);
         Reconnects.run(harness);
         if (isControlled) {
