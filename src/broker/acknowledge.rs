@@ -5,10 +5,29 @@ use std::sync::Arc;
 use openwire::{AckKind, ConsumerId};
 use storage::Lsn;
 
-use super::consumer::{Acknowledgement, TransactionNumber};
+use super::consumer::{Acknowledgement, InFlight, TransactionNumber};
 use super::dead_letter::Cause;
-use super::queue::Queue;
+use super::queue::{Queue, State};
 use super::{Broker, Refusal};
+
+impl State {
+    fn take_acknowledged(
+        &mut self,
+        consumer: &ConsumerId,
+        acknowledgement: &Acknowledgement,
+    ) -> Result<Vec<InFlight>, Refusal> {
+        let taken = self
+            .consumer(consumer)
+            .ok_or_else(|| Refusal::NoSuchConsumer(consumer.clone()))?
+            .take_acknowledged(acknowledgement)?;
+        if self.groups.is_some() {
+            for in_flight in &taken {
+                self.no_longer_in_flight(in_flight);
+            }
+        }
+        Ok(taken)
+    }
+}
 
 impl Queue {
     /// Carries out an acknowledgement outside a transaction. Answers what must be released before
@@ -96,10 +115,7 @@ impl Queue {
                 browser.acknowledged(acknowledgement.count.max(1));
                 return Ok(Vec::new());
             }
-            state
-                .consumer(consumer)
-                .ok_or_else(|| Refusal::NoSuchConsumer(consumer.clone()))?
-                .take_acknowledged(acknowledgement)
+            state.take_acknowledged(consumer, acknowledgement)
         })?;
         if taken.is_empty() {
             Ok(None)
@@ -120,10 +136,7 @@ impl Queue {
             if state.browser(consumer).is_some() {
                 return Ok(Vec::new());
             }
-            state
-                .consumer(consumer)
-                .ok_or_else(|| Refusal::NoSuchConsumer(consumer.clone()))?
-                .take_acknowledged(acknowledgement)
+            state.take_acknowledged(consumer, acknowledgement)
         })?;
         let slots = taken.into_iter().map(|in_flight| in_flight.slot).collect();
         broker.dead_letter(self, slots, cause);

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use openwire::ConsumerId;
 use storage::{Location, Lsn, Position};
 
-use super::consumer::Address;
+use super::consumer::{Address, InFlight, Terms};
+use super::interest::Interest;
 use super::outbox::Delivery;
 use super::queue::{Effects, Queue, State};
-use super::stock::Stock;
+use super::stock::{Key, Place, Slot, Stock};
 use super::{Broker, Message, Refusal, wall_ms};
 
 /// Messages looked at in one go.
@@ -18,10 +19,19 @@ const RUN_MESSAGES: usize = 64;
 /// Bytes read back in one go; one message is read anyway.
 const RUN_BYTES: usize = 1 << 20;
 
+/// A message of the backlog that a browser comes to.
+#[derive(Debug)]
+pub(super) struct Sight {
+    key: Key,
+    location: Location,
+    message: Option<Arc<Message>>,
+}
+
 /// One browser of a queue.
 #[derive(Debug)]
 pub(super) struct Browser {
     pub(super) address: Address,
+    interest: Interest,
     prefetch: usize,
     outstanding: usize,
     has_pull: bool,
@@ -30,26 +40,33 @@ pub(super) struct Browser {
     /// Journaled messages that become visible later come after the browser.
     end: Lsn,
     has_seen_backlog: bool,
-    /// Read and not yet sent.
-    ready: VecDeque<Arc<Message>>,
+    /// Wanted, in memory and not yet sent.
+    ready: VecDeque<(Key, Arc<Message>)>,
     /// What was in memory only when the browser came.
-    memory: VecDeque<Arc<Message>>,
+    memory: VecDeque<(Key, Arc<Message>)>,
     is_reading: bool,
     has_ended: bool,
 }
 
 impl Browser {
-    fn new(address: Address, prefetch: usize, stock: &Stock, end: Lsn) -> Self {
+    fn new(
+        address: Address,
+        terms: Terms,
+        stock: &Stock,
+        memory: VecDeque<(Key, Arc<Message>)>,
+        end: Lsn,
+    ) -> Self {
         Browser {
             address,
-            prefetch,
+            interest: terms.interest,
+            prefetch: terms.prefetch,
             outstanding: 0,
             has_pull: false,
             cursor: Position::default(),
             end,
             has_seen_backlog: stock.backlog().is_none(),
             ready: VecDeque::new(),
-            memory: stock.memory_messages().cloned().collect(),
+            memory,
             is_reading: false,
             has_ended: false,
         }
@@ -85,13 +102,13 @@ impl Browser {
             message,
             redeliveries: 0,
             sequence: self.outstanding as u64,
+            is_first_in_group: false,
         });
     }
 
     /// Sends what can be sent. Answers what must be released before it can go on.
     fn round(&mut self, stock: &Stock, released: Lsn, effects: &mut Effects) -> Option<Lsn> {
         let (mut has_sent, mut wait) = (false, None);
-        let now_ms = wall_ms();
         while self.has_room() && !self.is_reading {
             if self.ready.is_empty() && !self.has_seen_backlog {
                 wait = self.look(stock, released, effects);
@@ -100,14 +117,7 @@ impl Browser {
                 }
                 continue;
             }
-            if self.ready.is_empty() {
-                std::mem::swap(&mut self.ready, &mut self.memory);
-            }
-            let message = self.ready.pop_front();
-            // What nobody will get any more is not shown either.
-            if message.as_ref().is_some_and(|it| it.is_expired(now_ms)) {
-                continue;
-            }
+            let message = self.next();
             if message.is_none() && self.has_ended && !self.has_pull {
                 break;
             }
@@ -121,18 +131,43 @@ impl Browser {
         wait
     }
 
+    /// The next message, of the journaled ones and those in memory.
+    fn next(&mut self) -> Option<Arc<Message>> {
+        loop {
+            let journaled = self.ready.front().map(|(key, _)| *key);
+            let in_memory = self.memory.front().map(|(key, _)| *key);
+            let is_journaled = match (journaled, in_memory) {
+                (None, None) => return None,
+                (Some(journaled), Some(in_memory)) => journaled < in_memory,
+                (journaled, None) => journaled.is_some(),
+                (None, Some(_)) => false,
+            };
+            let next = if is_journaled {
+                self.ready.pop_front()
+            } else {
+                self.memory.pop_front()
+            };
+            let (_, message) = next?;
+            // What nobody will get any more is not shown either.
+            let is_shown = !message.is_expired(wall_ms());
+            if is_shown && (is_journaled || self.interest.wants(&message, 0)) {
+                return Some(message);
+            }
+        }
+    }
+
     /// Looks at the next part of the backlog: takes what is in memory up to the first body that
-    /// is not, or has a run of those read. Answers what must be released before the next one can be
-    /// seen.
+    /// is not, or has a run of those read; with a selector, has a run of any looked at. Answers what
+    /// must be released before the next one can be seen.
     fn look(&mut self, stock: &Stock, released: Lsn, effects: &mut Effects) -> Option<Lsn> {
         let Some(backlog) = stock.backlog() else {
             self.has_seen_backlog = true;
             return None;
         };
-        let mut unread: Vec<Location> = Vec::new();
+        let mut unread: Vec<Sight> = Vec::new();
         let (mut bytes, mut wait) = (0, None);
-        let (mut cursor, end) = (self.cursor, self.end);
-        let ready = &mut self.ready;
+        let (mut cursor, end, now_ms) = (self.cursor, self.end, wall_ms());
+        let (ready, takes_all) = (&mut self.ready, self.interest.is_all());
         let mut is_at_end = true;
         backlog.scan(cursor, &mut |position, entry| {
             let length = entry.location.length as usize;
@@ -144,10 +179,18 @@ impl Browser {
                 is_at_end = false;
                 return ControlFlow::Break(());
             }
-            if is_mine {
+            let is_expired = entry.expiration_ms > 0 && entry.expiration_ms <= now_ms;
+            if is_mine && !is_expired {
+                let key = Key::journaled(position);
                 match stock.cached(entry.location) {
-                    Some(message) if unread.is_empty() => ready.push_back(message),
-                    _ => unread.push(entry.location),
+                    Some(message) if unread.is_empty() && takes_all => {
+                        ready.push_back((key, message));
+                    }
+                    message => unread.push(Sight {
+                        key,
+                        location: entry.location,
+                        message,
+                    }),
                 }
                 bytes += length;
             }
@@ -165,6 +208,23 @@ impl Browser {
 }
 
 impl State {
+    /// All messages that are kept nowhere but in memory, in order.
+    fn memory_messages(&self) -> VecDeque<(Key, Arc<Message>)> {
+        let consumers = self.consumers.iter();
+        let in_flight = consumers.flat_map(|consumer| &consumer.in_flight);
+        let in_flight = in_flight.chain(&self.orphans);
+        let parked = self.groups.iter().flat_map(|groups| groups.slots());
+        let slots = self.stock.waiting().chain(parked);
+        let slots = slots.chain(in_flight.map(|in_flight: &InFlight| &in_flight.slot));
+        let in_memory = |slot: &&Slot| slot.place == Place::Memory;
+        let mut messages: Vec<(Key, Arc<Message>)> = slots
+            .filter(in_memory)
+            .filter_map(|slot| Some((slot.key, Arc::clone(slot.message.as_ref()?))))
+            .collect();
+        messages.sort_unstable_by_key(|(key, _)| *key);
+        messages.into()
+    }
+
     /// Sends to browsers what can be sent.
     pub(super) fn browse_round(&mut self, released: Lsn, effects: &mut Effects) {
         let stock = &self.stock;
@@ -179,12 +239,12 @@ impl State {
 }
 
 impl Queue {
-    /// Adds a browser, which sees what is in the queue now.
+    /// Adds a browser, which sees what is in the queue now, in flight or not.
     pub(super) fn add_browser(
         self: &Arc<Self>,
         broker: &Arc<Broker>,
         address: Address,
-        prefetch: usize,
+        terms: Terms,
     ) -> Result<bool, Refusal> {
         if self.is_deleted() {
             return Err(Refusal::NoSuchDestination(self.name().clone()));
@@ -193,30 +253,43 @@ impl Queue {
             if state.browser(&address.id).is_some() {
                 return Ok(false);
             }
-            let browser = Browser::new(address, prefetch, &state.stock, broker.store().appended());
+            let (memory, end) = (state.memory_messages(), broker.store().appended());
+            let browser = Browser::new(address, terms, &state.stock, memory, end);
             state.browsers.push(browser);
             Ok(true)
         })
     }
 
-    /// Reads bodies for a browser on a thread that may block.
-    pub(super) fn read_for_browser(
+    /// Looks at messages for a browser on a thread that may block.
+    pub(super) fn look_for_browser(
         self: &Arc<Self>,
         broker: &Arc<Broker>,
         browser: ConsumerId,
-        locations: Vec<Location>,
+        sights: Vec<Sight>,
     ) {
         let (queue, owner) = (Arc::clone(self), Arc::clone(broker));
+        let interest = {
+            let mut state = self.state.lock();
+            let browser = state.browser(&browser);
+            browser.map(|browser| browser.interest.clone())
+        };
+        let Some(interest) = interest else {
+            return;
+        };
         broker.background().run(Box::new(move || {
-            // What was consumed in the meantime may be gone from the journal as well.
-            let read: Vec<Option<Arc<Message>>> = locations
-                .into_iter()
-                .map(|location| queue.read_body(&owner, location))
-                .collect();
+            let mut seen = Vec::new();
+            for sight in sights {
+                // What was consumed in the meantime may be gone from the journal as well.
+                let message = sight
+                    .message
+                    .or_else(|| queue.read_body(&owner, sight.location));
+                let message = message.filter(|message| interest.wants(message, 0));
+                seen.extend(message.map(|message| (sight.key, message)));
+            }
             queue.change(&owner, |state| {
                 if let Some(browser) = state.browser(&browser) {
                     browser.is_reading = false;
-                    browser.ready.extend(read.into_iter().flatten());
+                    browser.ready.extend(seen);
                 }
             });
         }));

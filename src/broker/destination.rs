@@ -116,7 +116,6 @@ impl Destinations {
 pub(super) type Attach = Box<dyn Fn(&Arc<Broker>, &Target) + Send + Sync>;
 
 /// A consumer that waits for destinations whose names match.
-#[allow(dead_code, reason = "for consumers with wildcards")]
 struct Watcher {
     consumer: ConsumerId,
     patterns: Vec<DestinationPattern>,
@@ -194,7 +193,6 @@ impl Broker {
 
     /// Calls `attach` for every destination that one of the patterns matches: for those there are
     /// now, and for each one that is made later, before anybody else can find it.
-    #[allow(dead_code, reason = "for consumers with wildcards")]
     pub(super) fn watch(
         self: &Arc<Self>,
         consumer: &ConsumerId,
@@ -216,7 +214,6 @@ impl Broker {
     }
 
     /// Ends a [`Broker::watch`]. What the consumer is attached to stays as it is.
-    #[allow(dead_code, reason = "for consumers with wildcards")]
     pub(super) fn unwatch(&self, consumer: &ConsumerId) {
         let mut destinations = self.destinations.write();
         destinations

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use openwire::{
     DecodeError, Destination, MessageId, ProducerId, StoredMessage, StoredMessageError, Version,
+    WireString,
 };
 use parking_lot::Mutex;
 
@@ -25,6 +26,16 @@ pub struct Message {
     charge: Charge,
     /// The destinations that limit their memory and have it in theirs.
     destination_charges: Mutex<Vec<DestinationCharge>>,
+    group: Option<Arc<Group>>,
+}
+
+/// A message's place in a message group.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// The group's name (JMSXGroupID).
+    pub(crate) id: WireString,
+    /// The place in it (JMSXGroupSeq); negative: the group ends with this message.
+    pub(crate) sequence: i32,
 }
 
 /// Why something is no message that a broker can hold.
@@ -95,6 +106,12 @@ impl Message {
             .as_ref()
             .is_some_and(|name| name.as_bytes().contains(&b','));
         let is_journaled = decoded.persistent && (is_composite || !destination.kind.is_temporary());
+        let group = decoded.group_id.as_ref().map(|id| {
+            Arc::new(Group {
+                id: id.detached(),
+                sequence: decoded.group_sequence,
+            })
+        });
         Ok(Message {
             id: id.detached(),
             destination: destination.detached(),
@@ -105,6 +122,7 @@ impl Message {
             redeliveries: u32::try_from(decoded.redelivery_counter).unwrap_or(0),
             charge: memory.charge(stored.bytes().len(), Class::of(is_journaled)),
             destination_charges: Mutex::default(),
+            group,
             stored,
         })
     }
@@ -171,6 +189,7 @@ impl Message {
             redeliveries: self.redeliveries,
             charge: memory.charge(stored.bytes().len(), Class::of(is_journaled)),
             destination_charges: Mutex::default(),
+            group: self.group.clone(),
             stored,
         })
     }
@@ -190,6 +209,11 @@ impl Message {
     #[must_use]
     pub fn expiration_ms(&self) -> i64 {
         self.expiration_ms
+    }
+
+    /// The message group that it belongs to.
+    pub(crate) fn group(&self) -> Option<&Arc<Group>> {
+        self.group.as_ref()
     }
 
     /// Bytes of its stored encoding.

@@ -37,7 +37,9 @@ mod dispatch;
 mod dispatcher;
 mod error;
 mod expiry;
+mod groups;
 pub mod interceptor;
+mod interest;
 mod lifecycle;
 mod message;
 mod names;
@@ -57,6 +59,8 @@ mod timestamp;
 mod topic;
 mod transaction;
 pub mod usage;
+mod wide;
+mod window;
 
 #[cfg(test)]
 mod tests;

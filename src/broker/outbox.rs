@@ -28,9 +28,22 @@ pub struct Delivery {
     pub redeliveries: u32,
     /// The running number of the dispatch in its queue.
     pub sequence: u64,
+    /// It is the first of its message group for this consumer.
+    pub is_first_in_group: bool,
 }
 
 impl Delivery {
+    /// Tells a consumer that there is nothing.
+    pub(super) fn nothing(consumer: ConsumerTag) -> Self {
+        Delivery {
+            consumer,
+            message: None,
+            redeliveries: 0,
+            sequence: 0,
+            is_first_in_group: false,
+        }
+    }
+
     fn cost(&self) -> usize {
         // What the dispatch around the message takes is about this much.
         128 + self.message.as_ref().map_or(0, |message| message.len())
@@ -121,10 +134,8 @@ mod tests {
 
     fn nothing(sequence: u64) -> Delivery {
         Delivery {
-            consumer: ConsumerTag(1),
-            message: None,
-            redeliveries: 0,
             sequence,
+            ..Delivery::nothing(ConsumerTag(1))
         }
     }
 

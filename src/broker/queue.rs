@@ -6,21 +6,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use openwire::{ConnectionId, ConsumerId, Destination};
 use parking_lot::Mutex;
 use storage::store::{AppendError, Enqueued, NewMessage, ProducerSequence};
 use storage::{Backlog, Location, Lsn, Position};
 
-use super::browse::Browser;
-use super::consumer::{Address, Consumer, InFlight, LastDelivered, TransactionNumber};
+use super::browse::{Browser, Sight};
+use super::consumer::{Consumer, Credit, InFlight, LastDelivered, TransactionNumber};
 use super::descriptor::{Descriptor, SubscriptionKey};
 use super::destination::order_of;
+use super::groups::Groups;
 use super::names::has_wildcard;
 use super::outbox::Outbox;
 use super::policy::Policy;
-use super::stock::{Key, Place, Slot, Stock};
+use super::stock::{Key, Place, Run, Slot, Stock};
 use super::usage::DestinationUsage;
+use super::window::Window;
 use super::{Broker, Message, Receipt, Refusal};
 
 /// A queue or a durable subscription.
@@ -56,6 +59,17 @@ pub(super) struct State {
     pub(super) browsers: Vec<Browser>,
     /// In flight to consumers that are gone, held by open transactions.
     pub(super) orphans: Vec<InFlight>,
+    /// The only consumer that gets anything.
+    pub(super) exclusive: Option<ConsumerId>,
+    /// Consumers differ in priority, or one is exclusive.
+    pub(super) has_ranks: bool,
+    /// Until then dispatch waits for more consumers.
+    pub(super) awaits_until: Option<Instant>,
+    /// Message groups are kept together; they have no meaning to a subscription.
+    pub(super) has_groups: bool,
+    /// None until a message of a group was dispatched.
+    pub(super) groups: Option<Box<Groups>>,
+    pub(super) policy: Arc<Policy>,
     /// The number of the last dispatch.
     pub(super) sequence: u64,
     /// The dispatcher comes when this is released.
@@ -70,8 +84,10 @@ pub(super) struct Effects {
     pub(super) wakes: Vec<Arc<Outbox>>,
     pub(super) visit: Option<Lsn>,
     pub(super) read: Vec<(Key, Location)>,
-    pub(super) browse: Vec<(ConsumerId, Vec<Location>)>,
+    pub(super) browse: Vec<(ConsumerId, Vec<Sight>)>,
     pub(super) expired: Vec<Slot>,
+    /// To be looked at for consumers that do not want everything.
+    pub(super) runs: Vec<Run>,
 }
 
 impl Effects {
@@ -94,7 +110,6 @@ impl Queue {
     ) -> Arc<Self> {
         Arc::new(Queue {
             name,
-            subscription,
             owner,
             state: Mutex::new(State {
                 stock: Stock::new(backlog, policy.prioritized_messages),
@@ -102,12 +117,19 @@ impl Queue {
                 turn: 0,
                 browsers: Vec::new(),
                 orphans: Vec::new(),
+                exclusive: None,
+                has_ranks: false,
+                awaits_until: None,
+                has_groups: subscription.is_none(),
+                groups: None,
+                policy: Arc::clone(&policy),
                 sequence: 0,
                 visit: None,
                 is_reading: false,
                 is_deleted: false,
             }),
             counters: Counters::default(),
+            subscription,
             policy,
             usage,
         })
@@ -220,8 +242,10 @@ impl Queue {
     }
 
     /// Whether one of the consumers that are there now wants a message.
-    pub(super) fn has_consumer_for(&self, _message: &Message) -> bool {
-        !self.state.lock().consumers.is_empty()
+    pub(super) fn has_consumer_for(&self, message: &Message) -> bool {
+        let state = self.state.lock();
+        let mut consumers = state.consumers.iter();
+        consumers.any(|consumer| consumer.terms.interest.wants(message, 0))
     }
 
     /// A journaled message came in; it can be dispatched once `lsn` is released.
@@ -325,18 +349,14 @@ impl Queue {
     pub(super) fn add_consumer(
         self: &Arc<Self>,
         broker: &Arc<Broker>,
-        address: Address,
-        prefetch: usize,
+        consumer: Consumer,
     ) -> Result<bool, Refusal> {
-        self.change(broker, |state| {
+        let mut wait = None;
+        let is_new = self.change(broker, |state| {
             if state.is_deleted {
                 return Err(Refusal::NoSuchDestination(self.name.clone()));
             }
-            if state
-                .consumers
-                .iter()
-                .any(|consumer| consumer.address.id == address.id)
-            {
+            if state.consumer(&consumer.address.id).is_some() {
                 return Ok(false);
             }
             if let Some(key) = self.subscription_key()
@@ -347,10 +367,21 @@ impl Queue {
                     name: key.name.clone(),
                 });
             }
-            state.consumers.push(Consumer::new(address, prefetch));
-            state.stock.look_again();
+            if state.consumers.is_empty() && state.has_groups {
+                wait = state.await_consumers();
+            }
+            state.add(consumer);
             Ok(true)
-        })
+        })?;
+        if let Some(time) = wait {
+            self.dispatch_after(broker, time);
+        }
+        Ok(is_new)
+    }
+
+    /// A consumer with a window of its own for this queue.
+    pub(super) fn window(&self, prefetch: usize) -> Credit {
+        Credit::Own(Window::new(prefetch, self.policy.use_prefetch_extension))
     }
 
     /// Removes a consumer; what was in flight to it goes back to its place in the order.
@@ -363,20 +394,7 @@ impl Queue {
     ) {
         self.change(broker, |state| {
             state.browsers.retain(|browser| browser.address.id != *id);
-            let Some(index) = state.consumers.iter().position(|c| c.address.id == *id) else {
-                return;
-            };
-            let consumer = state.consumers.remove(index);
-            if state.turn > index {
-                state.turn -= 1;
-            }
-            for in_flight in consumer.into_in_flight(last_delivered, unsent_from) {
-                if in_flight.held_by.is_some() {
-                    state.orphans.push(in_flight);
-                } else {
-                    state.stock.put_back(in_flight.slot);
-                }
-            }
+            state.remove(id, last_delivered, unsent_from);
         });
     }
 
@@ -467,8 +485,11 @@ impl Queue {
         if !effects.read.is_empty() {
             self.read_back(broker, effects.read);
         }
-        for (browser, locations) in effects.browse {
-            self.read_for_browser(broker, browser, locations);
+        for run in effects.runs {
+            self.judge(broker, run);
+        }
+        for (browser, sights) in effects.browse {
+            self.look_for_browser(broker, browser, sights);
         }
         if !effects.expired.is_empty() {
             broker.dead_letter(self, effects.expired, super::dead_letter::Cause::Expired);
@@ -533,7 +554,10 @@ impl State {
     fn empty(&mut self) {
         self.is_deleted = true;
         self.stock.clear();
-        self.consumers.clear();
+        self.groups = None;
+        for consumer in self.consumers.drain(..) {
+            consumer.lose_queue();
+        }
         self.browsers.clear();
         self.orphans.clear();
     }
@@ -543,6 +567,47 @@ impl State {
             // The numbers differ far more often than the text.
             consumer.address.id.value == id.value && consumer.address.id == *id
         })
+    }
+
+    fn add(&mut self, consumer: Consumer) {
+        self.consumers.push(consumer);
+        self.consumer_came(self.consumers.len() - 1);
+        self.consumers_changed();
+        self.stock.look_again();
+    }
+
+    fn remove(&mut self, id: &ConsumerId, last_delivered: LastDelivered, unsent_from: Option<u64>) {
+        let Some(index) = self.consumers.iter().position(|c| c.address.id == *id) else {
+            return;
+        };
+        let consumer = self.consumers.remove(index);
+        if self.turn > index {
+            self.turn -= 1;
+        }
+        for in_flight in consumer.into_in_flight(last_delivered, unsent_from) {
+            if in_flight.held_by.is_some() {
+                self.orphans.push(in_flight);
+            } else {
+                self.no_longer_in_flight(&in_flight);
+                self.stock.put_back(in_flight.slot);
+            }
+        }
+        if let Some(groups) = &mut self.groups {
+            for slot in groups.consumer_gone(id) {
+                self.stock.put_back(slot);
+            }
+        }
+        self.consumer_went(id);
+        self.consumers_changed();
+    }
+
+    /// Must be told of everything that was in flight and is no more.
+    pub(super) fn no_longer_in_flight(&mut self, in_flight: &InFlight) {
+        if let (Some(group), Some(groups)) = (&in_flight.group, &mut self.groups) {
+            for slot in groups.left(group) {
+                self.stock.put_back(slot);
+            }
+        }
     }
 
     pub(super) fn browser(&mut self, id: &ConsumerId) -> Option<&mut Browser> {
@@ -584,6 +649,7 @@ impl State {
             consumer.let_go(transaction);
         }
         for in_flight in self.take_orphans(transaction) {
+            self.no_longer_in_flight(&in_flight);
             self.stock.put_back(in_flight.slot);
         }
     }
@@ -596,6 +662,9 @@ impl State {
         }
         for consumer in &mut self.consumers {
             taken.extend(consumer.take_held(transaction));
+        }
+        for in_flight in &taken {
+            self.no_longer_in_flight(in_flight);
         }
         taken
     }
@@ -633,6 +702,7 @@ impl State {
         self.stock.backlog().map_or(0, |backlog| backlog.len())
             + self.stock.memory_len()
             + in_flight
+            + self.groups.as_ref().map_or(0, |groups| groups.memory_len())
             + self.orphans.iter().filter(in_memory).count()
     }
 

@@ -4,6 +4,8 @@
 //! held here with their bodies. Non-persistent messages and those that came back from a consumer
 //! are held here too. One map has them all in dispatch order.
 
+mod sieve;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use std::sync::Arc;
 use storage::store::AppendError;
 use storage::{Backlog, Entry, Location, Lsn, Position, Store};
 
+use self::sieve::Sieve;
+pub(super) use self::sieve::{Candidate, LaneNumber, Run};
 use super::Message;
 
 /// The order of all messages when priorities do not count: JMS' normal priority.
@@ -43,6 +47,13 @@ pub(super) struct Key {
     position: Position,
     /// 0 for journaled messages, a running number for others.
     sub: u64,
+}
+
+impl Key {
+    /// The place of a journaled message.
+    pub(super) fn journaled(position: Position) -> Self {
+        Key { position, sub: 0 }
+    }
 }
 
 /// Where a message is kept until it is consumed.
@@ -123,6 +134,10 @@ pub(super) struct Stock {
     /// The highest sequence seen, by which messages outside the journal find their place.
     newest: u64,
     memory_count: u64,
+    /// The search for consumers that want different messages; None: all want everything.
+    sieve: Option<Box<Sieve>>,
+    /// `ready` may hold messages beyond the cursors.
+    has_pool: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -154,6 +169,8 @@ impl Stock {
             redelivered_below: 0,
             newest: 0,
             memory_count: 0,
+            sieve: None,
+            has_pool: false,
         };
         if let Some(backlog) = backlog {
             stock.attach(backlog);
@@ -170,7 +187,7 @@ impl Stock {
             lsn,
         };
         self.redelivered_below = backlog.redelivered_below();
-        self.used = ALL_ORDERS;
+        self.all_orders();
         self.unseen = ALL_ORDERS;
         self.may_expire = true;
         self.backlog = Some(backlog);
@@ -201,8 +218,11 @@ impl Stock {
         self.newest = self.newest.max(position.sequence());
         self.used |= 1 << position.order();
         self.may_expire |= message.expiration_ms() > 0;
-        let is_passed = position.sequence() < cursor;
-        if is_passed || !may_cache || position.sequence() - cursor > CACHED_AHEAD {
+        let is_of_use = self.is_of_use_to_lanes(position).unwrap_or_else(|| {
+            let is_passed = position.sequence() < cursor;
+            !is_passed && position.sequence() - cursor <= CACHED_AHEAD
+        });
+        if !is_of_use || !may_cache {
             return;
         }
         self.cached_bytes += message.len();
@@ -246,17 +266,27 @@ impl Stock {
             message: Some(message),
         };
         self.ready.insert(key, slot);
+        self.offer_to_lanes(key);
     }
 
     /// A message came back from a consumer, or from a prepared transaction.
     pub(super) fn put_back(&mut self, slot: Slot) {
+        if self.sieve.is_some() {
+            return self.put_back_to_lanes(slot);
+        }
         if let Some(position) = slot.position()
-            && self.withdrawn.remove(&position)
-            && position.sequence() >= self.cursors[usize::from(position.order())]
+            && self.withdrawn.contains(&position)
         {
-            // It was withheld before its turn, which comes in the ordinary way.
-            self.look_again();
-            return;
+            let is_passed = position.sequence() < self.cursors[usize::from(position.order())];
+            let is_known = slot.redeliveries == self.redeliveries_of(position);
+            if is_passed || is_known {
+                self.withdrawn.remove(&position);
+            }
+            if !is_passed && is_known {
+                // It was taken before its turn, which comes in the ordinary way.
+                return self.look_again();
+            }
+            // Else the cursor has to pass it over when it gets there.
         }
         self.insert(slot);
     }
@@ -289,6 +319,7 @@ impl Stock {
     /// The journal has more messages than were looked at.
     pub(super) fn look_again(&mut self) {
         self.unseen |= self.used;
+        self.look_again_in_lanes();
     }
 
     /// Fills the window from the backlog. Answers the position in the journal that has to be
@@ -301,7 +332,10 @@ impl Stock {
         let mut wait: Option<Lsn> = None;
         for order in (0..=9u8).rev() {
             let index = usize::from(order);
-            if self.unseen & (1 << order) == 0 || self.ready_journaled[index] >= WINDOW_LOW {
+            if self.unseen & (1 << order) == 0 {
+                continue;
+            }
+            if self.ready_journaled[index] >= WINDOW_LOW && !self.is_ahead(order) {
                 continue;
             }
             let found = self.refill_order(&backlog, order, released);
@@ -317,6 +351,17 @@ impl Stock {
         wait
     }
 
+    /// Whether the first message that waits is one of this order beyond the cursor, before which
+    /// others may come.
+    fn is_ahead(&self, order: u8) -> bool {
+        self.has_pool
+            && self.ready.first_key_value().is_some_and(|(key, slot)| {
+                key.position.order() == order
+                    && slot.place != Place::Memory
+                    && key.position.sequence() >= self.cursors[usize::from(order)]
+            })
+    }
+
     fn refill_order(&mut self, backlog: &Backlog, order: u8, released: Lsn) -> Found {
         let mut found = Found::All;
         let from = Position::new(order, self.cursors[usize::from(order)]);
@@ -328,7 +373,7 @@ impl Stock {
                 found = Found::Unreleased(entry.visible);
                 return ControlFlow::Break(());
             }
-            if !self.has_window_room(order) {
+            if !self.has_window_room(order) && !self.is_ahead(order) {
                 found = Found::Enough;
                 return ControlFlow::Break(());
             }
@@ -351,15 +396,20 @@ impl Stock {
             return;
         }
         self.insert(Slot {
-            key: Key { position, sub: 0 },
+            key: Key::journaled(position),
             place: Place::Journal {
                 position,
                 location: entry.location,
             },
             expiration_ms: entry.expiration_ms,
-            redeliveries: u32::from(position.sequence() < self.redelivered_below),
+            redeliveries: self.redeliveries_of(position),
             message,
         });
+    }
+
+    /// How often a message counts as delivered before, as far as the journal knows.
+    fn redeliveries_of(&self, position: Position) -> u32 {
+        u32::from(position.sequence() < self.redelivered_below)
     }
 
     fn seen_all_of(&mut self, order: u8) {
@@ -385,13 +435,28 @@ impl Stock {
             return Ok(Next::Nothing);
         };
         let (position, is_read) = (slot.position(), slot.message.is_some());
-        if let Some(position) = position
-            && !self.is_reserved(position.sequence(), released)
-        {
-            self.reserve_around(position.sequence(), store)?;
-            return Ok(Next::Unreserved(self.reservation.lsn));
+        if let Some(lsn) = self.reserve(position, store, released)? {
+            return Ok(Next::Unreserved(lsn));
         }
         Ok(if is_read { Next::Ready } else { Next::Unread })
+    }
+
+    /// Makes sure that a message at this position may be dispatched. Answers what has to be released
+    /// before it may.
+    pub(super) fn reserve(
+        &mut self,
+        position: Option<Position>,
+        store: &Store,
+        released: Lsn,
+    ) -> Result<Option<Lsn>, AppendError> {
+        let Some(position) = position else {
+            return Ok(None);
+        };
+        if self.is_reserved(position.sequence(), released) {
+            return Ok(None);
+        }
+        self.reserve_around(position.sequence(), store)?;
+        Ok(Some(self.reservation.lsn))
     }
 
     /// The first message that waits.
@@ -444,6 +509,9 @@ impl Stock {
 
     /// Whether a message that arrives with this sequence is soon to be dispatched.
     pub(super) fn is_near(&self, position: Position) -> bool {
+        if let Some(is_near) = self.is_near_lanes(position) {
+            return is_near;
+        }
         let cursor = self.cursors[usize::from(position.order())];
         position.sequence().saturating_sub(cursor) < RESERVED_AHEAD / 2
     }
@@ -484,6 +552,7 @@ impl Stock {
 
     /// Takes a message out of the order for good.
     pub(super) fn take(&mut self, key: Key) -> Option<Slot> {
+        self.remove_from_lanes(key);
         let slot = self.ready.remove(&key)?;
         self.taken(&slot);
         Some(slot)
@@ -513,6 +582,9 @@ impl Stock {
             released,
             &mut expired,
         );
+        for slot in &expired {
+            self.remove_from_lanes(slot.key);
+        }
         (expired, next)
     }
 
@@ -551,7 +623,7 @@ impl Stock {
                 return ControlFlow::Continue(());
             }
             let mut slot = Slot {
-                key: Key { position, sub: 0 },
+                key: Key::journaled(position),
                 place: Place::Journal {
                     position,
                     location: entry.location,
@@ -574,12 +646,9 @@ impl Stock {
         self.withdrawn.remove(&position);
     }
 
-    /// All messages in memory that are kept nowhere else, in order, for a browser.
-    pub(super) fn memory_messages(&self) -> impl Iterator<Item = &Arc<Message>> {
-        self.ready
-            .values()
-            .filter(|slot| slot.place == Place::Memory)
-            .filter_map(|slot| slot.message.as_ref())
+    /// What waits and is held here.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Slot> {
+        self.ready.values()
     }
 
     /// Messages waiting that are kept nowhere else.

@@ -277,6 +277,7 @@ impl TopicConsumer {
             message,
             redeliveries: 0,
             sequence,
+            is_first_in_group: false,
         });
     }
 

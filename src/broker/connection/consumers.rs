@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use openwire::{ConsumerId, Destination};
+use openwire::ConsumerId;
 
 use super::{Connection, ConsumerRequest, Entry, Home, PullTimeout};
-use crate::broker::consumer::{Acknowledgement, Address, LastDelivered};
+use crate::broker::consumer::{Acknowledgement, Address, Consumer, LastDelivered, Terms};
 use crate::broker::descriptor::SubscriptionKey;
 use crate::broker::destination::Target;
+use crate::broker::names::Reach;
 use crate::broker::selector::Selector;
 use crate::broker::topic::TopicConsumer;
 use crate::broker::{Receipt, Refusal, TransactionName};
@@ -27,20 +28,8 @@ impl Connection {
                 return Ok(Receipt::Done);
             }
         }
-        if let Some(selector) = Selector::of(request.selector.as_ref())? {
-            return Err(Refusal::SelectorUnsupported {
-                selector: selector.text().into(),
-            });
-        }
         let reach = self.broker.reach(&request.destination)?;
-        let is_of_queues = request.destination.kind.is_queue() && reach.names.len() != 1;
-        if !reach.patterns.is_empty() || is_of_queues {
-            return Err(Refusal::UnsupportedName {
-                destination: request.destination.clone(),
-                what: "wildcards and composite queues of consumers",
-            });
-        }
-        let (home, receipt) = self.open(&request, &reach.names)?;
+        let (home, receipt) = self.open(&request, reach.clone())?;
         if let Home::Topics(consumer, _) = &home {
             self.broker.replay_advisories(&reach, consumer);
         }
@@ -55,21 +44,31 @@ impl Connection {
         Ok(receipt.and(reach.receipt))
     }
 
-    fn open(
-        &self,
-        request: &ConsumerRequest,
-        destinations: &[Destination],
-    ) -> Result<(Home, Receipt), Refusal> {
+    fn open(&self, request: &ConsumerRequest, reach: Reach) -> Result<(Home, Receipt), Refusal> {
         let address = Address {
             id: request.id.clone(),
             tag: request.tag,
             connection: self.id.clone(),
             outbox: Arc::clone(&self.outbox),
         };
+        if request.destination.kind.is_queue() {
+            let home = self.open_on_queues(request, address, reach)?;
+            return Ok((home, Receipt::Done));
+        }
+        if let Some(selector) = Selector::of(request.selector.as_ref())? {
+            return Err(Refusal::SelectorUnsupported {
+                selector: selector.text().into(),
+            });
+        }
+        if !reach.patterns.is_empty() {
+            return Err(Refusal::UnsupportedName {
+                destination: request.destination.clone(),
+                what: "wildcards of topic consumers",
+            });
+        }
+        let destinations = &reach.names[..];
         let prefetch = self.prefetch(request.prefetch);
-        if let Some(name) = &request.subscription_name
-            && !request.destination.kind.is_queue()
-        {
+        if let Some(name) = &request.subscription_name {
             let key = SubscriptionKey {
                 client_id: self.client_id.clone(),
                 name: name.detached(),
@@ -80,7 +79,8 @@ impl Connection {
                 return Err(Refusal::UnsupportedName { destination, what });
             };
             let (queue, receipt) = self.broker.subscribe(&key, topic, None, request.no_local)?;
-            queue.add_consumer(&self.broker, address, prefetch)?;
+            let consumer = Consumer::new(address, Terms::plain(prefetch), queue.window(prefetch));
+            queue.add_consumer(&self.broker, consumer)?;
             return Ok((Home::Queue(queue), receipt));
         }
         let mut targets = Vec::new();
@@ -90,14 +90,6 @@ impl Connection {
                 return Err(Refusal::ForeignTemporary(destination.clone()));
             }
             targets.push(target);
-        }
-        if let [Target::Queue(queue)] = &targets[..] {
-            if request.is_browser {
-                queue.add_browser(&self.broker, address, prefetch)?;
-            } else {
-                queue.add_consumer(&self.broker, address, prefetch)?;
-            }
-            return Ok((Home::Queue(Arc::clone(queue)), Receipt::Done));
         }
         Ok((
             self.open_on_topics(request, address, prefetch, targets),
@@ -135,7 +127,7 @@ impl Connection {
         Home::Topics(consumer, topics)
     }
 
-    fn prefetch(&self, wanted: u32) -> usize {
+    pub(super) fn prefetch(&self, wanted: u32) -> usize {
         wanted.min(self.broker.options().prefetch_max) as usize
     }
 
@@ -157,6 +149,10 @@ impl Connection {
         match &entry.home {
             Home::Queue(queue) => {
                 queue.remove_consumer(&self.broker, id, last_delivered, unsent_from);
+            }
+            Home::Queues(wide) => {
+                self.broker.unwatch(id);
+                wide.close(&self.broker, last_delivered, unsent_from);
             }
             Home::Topics(_, topics) => {
                 for topic in topics {
@@ -197,6 +193,7 @@ impl Connection {
                 let lsn = queue.acknowledge(&self.broker, consumer, acknowledgement)?;
                 Ok(lsn.into())
             }
+            Home::Queues(wide) => self.acknowledge_wide(&wide, acknowledgement),
             Home::Topics(topic_consumer, _) => {
                 topic_consumer.acknowledge(acknowledgement);
                 Ok(Receipt::Done)
@@ -212,6 +209,7 @@ impl Connection {
         let prefetch = self.prefetch(prefetch);
         match self.home(consumer)? {
             Home::Queue(queue) => queue.set_prefetch(&self.broker, consumer, prefetch),
+            Home::Queues(wide) => wide.set_prefetch(&self.broker, prefetch),
             Home::Topics(topic_consumer, _) => topic_consumer.set_prefetch(prefetch),
         }
         Ok(())
@@ -226,6 +224,7 @@ impl Connection {
         let is_immediate = timeout == PullTimeout::Immediate;
         let number = match &home {
             Home::Queue(queue) => queue.pull(&self.broker, consumer, is_immediate),
+            Home::Queues(wide) => Some(wide.pull(&self.broker, is_immediate)),
             Home::Topics(topic_consumer, _) => Some(topic_consumer.pull(is_immediate)),
         };
         let (PullTimeout::After(time), Some(number)) = (timeout, number) else {
@@ -236,6 +235,7 @@ impl Connection {
             tokio::time::sleep(time).await;
             match home {
                 Home::Queue(queue) => queue.give_up_pull(&consumer, number),
+                Home::Queues(wide) => wide.give_up_pull(number),
                 Home::Topics(topic_consumer, _) => topic_consumer.give_up_pull(number),
             }
         });
@@ -254,6 +254,7 @@ impl Connection {
         for home in homes {
             match home {
                 Home::Queue(queue) => queue.dispatch(&self.broker),
+                Home::Queues(wide) => wide.dispatch(&self.broker),
                 Home::Topics(consumer, _) => consumer.resume(),
             }
         }

@@ -3,6 +3,7 @@
 
 mod consumers;
 mod producers;
+mod queues;
 mod transactions;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use crate::broker::outbox::{ConsumerTag, Outbox};
 use crate::broker::queue::Queue;
 use crate::broker::topic::{Topic, TopicConsumer};
 use crate::broker::transaction::Transaction;
+use crate::broker::wide::WideConsumer;
 use crate::broker::{Broker, Receipt, Refusal};
 
 /// Names whose routes a connection remembers, to find destinations without the broker's map.
@@ -57,6 +59,10 @@ pub struct ConsumerRequest {
     pub no_local: bool,
     /// It only looks.
     pub is_browser: bool,
+    /// It wants to be the only one that a queue serves.
+    pub is_exclusive: bool,
+    /// Consumers of higher priority are served first.
+    pub priority: i8,
     /// It is the consumer of the durable subscription with this name.
     pub subscription_name: Option<WireString>,
     /// How many messages may wait beyond its prefetch, for topics.
@@ -110,6 +116,7 @@ struct Entry {
 #[derive(Clone)]
 enum Home {
     Queue(Arc<Queue>),
+    Queues(Arc<WideConsumer>),
     Topics(Arc<TopicConsumer>, Vec<Arc<Topic>>),
 }
 

@@ -160,6 +160,17 @@ impl Connection {
                 Home::Queue(queue) => {
                     transaction.acknowledge(&self.broker, &queue, consumer, acknowledgement)
                 }
+                Home::Queues(wide) => {
+                    if acknowledgement.kind == AckKind::Delivered {
+                        wide.extend(&self.broker, acknowledgement.count);
+                        return Ok(());
+                    }
+                    for (queue, part) in wide.split(acknowledgement, true)? {
+                        transaction.acknowledge(&self.broker, &queue, consumer, &part)?;
+                    }
+                    wide.dispatch(&self.broker);
+                    Ok(())
+                }
                 Home::Topics(topic_consumer, _) => {
                     transaction.acknowledged();
                     topic_consumer.acknowledge(acknowledgement);

@@ -5,11 +5,14 @@ mod dead_letters;
 mod delivery;
 mod destinations;
 mod flow;
+mod groups;
 mod lifecycle;
 mod lifetime;
 mod order;
+mod selectors;
 mod statistics;
 mod transactions;
+mod wide;
 mod xa;
 
 use std::collections::VecDeque;
@@ -178,6 +181,8 @@ impl Peer {
             selector: None,
             no_local: false,
             is_browser: false,
+            is_exclusive: false,
+            priority: 0,
             subscription_name: None,
             pending_limit: None,
             announcement: Command::Null,

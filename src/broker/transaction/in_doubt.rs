@@ -238,6 +238,8 @@ impl Queue {
                 sequence: 0,
                 id: MessageId::default(),
                 slot,
+                // Its body was not read; the group's consumer is gone with the last tenure.
+                group: None,
                 held_by: Some(transaction),
             });
         }

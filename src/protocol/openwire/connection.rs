@@ -663,7 +663,7 @@ impl ConnectionTask {
             destination: Some(message.destination()),
             broker_sequence_id: i64::try_from(delivery.sequence).unwrap_or(i64::MAX),
             redelivery_counter: i32::try_from(delivery.redeliveries).unwrap_or(i32::MAX),
-            first_in_group: false,
+            first_in_group: delivery.is_first_in_group,
         };
         let version = self.dialect.version;
         let out = &mut self.wire.outgoing;

@@ -149,6 +149,8 @@ impl Session {
             selector: info.selector.clone(),
             no_local: info.no_local,
             is_browser: info.browser,
+            is_exclusive: info.exclusive,
+            priority: info.priority,
             subscription_name: info.subscription_name.clone(),
             pending_limit: usize::try_from(info.maximum_pending_message_limit)
                 .ok()

@@ -1,0 +1,131 @@
+//! Consumers over several queues.
+
+use super::*;
+
+fn other() -> Destination {
+    Destination::queue("R.1")
+}
+
+fn both() -> Destination {
+    Destination::queue("Q,R.>")
+}
+
+fn count(peer: &Peer, kind: AckKind, last: &Delivery, count: usize, transaction: Option<i64>) {
+    let acknowledgement = Peer::acknowledgement(kind, &id_of(last), count);
+    let done = peer.connection.acknowledge(
+        &peer.consumer(1),
+        &acknowledgement,
+        transaction.map(TransactionName::Local),
+    );
+    peer.settle(done.expect("outstanding"));
+}
+
+#[test]
+fn one_prefetch_and_one_order_of_acknowledgement_hold_for_all_queues() {
+    let mut fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    peer.consume(1, &both(), 3);
+    peer.send(&queue(), "q1");
+    peer.send(&other(), "r1");
+    peer.send(&queue(), "q2");
+    peer.send(&other(), "r2");
+    peer.send(&Destination::queue("R.2"), "late");
+    let got: Vec<Delivery> = (0..3).map(|_| peer.next(1)).collect();
+    assert_eq!(
+        got.iter().map(text_of).collect::<Vec<_>>(),
+        ["q1", "r1", "q2"]
+    );
+    peer.expect_nothing(1);
+    count(&peer, AckKind::Standard, &got[1], 2, None);
+    let mut rest: Vec<String> = (0..2).map(|_| text_of(&peer.next(1))).collect();
+    rest.sort();
+    assert_eq!(rest, ["late", "r2"]);
+    assert_eq!(
+        (fixture.status("Q").pending, fixture.status("R.1").pending),
+        (1, 1)
+    );
+    fixture.take_over();
+    let mut peer = fixture.connect("one");
+    peer.consume(1, &both(), 10);
+    let mut left: Vec<String> = (0..3).map(|_| text_of(&peer.next(1))).collect();
+    left.sort();
+    assert_eq!(left, ["late", "q2", "r2"]);
+}
+
+#[test]
+fn a_transaction_and_a_close_work_over_all_queues() {
+    let fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    peer.consume(1, &both(), 10);
+    peer.send_all(&queue(), &["q1", "q2"]);
+    peer.send_all(&other(), &["r1", "r2"]);
+    let got: Vec<Delivery> = (0..4).map(|_| peer.next(1)).collect();
+    peer.connection.begin(1);
+    count(&peer, AckKind::Standard, &got[2], 3, Some(1));
+    peer.connection.roll_back(1).expect("open");
+    peer.connection.begin(2);
+    count(&peer, AckKind::Standard, &got[2], 3, Some(2));
+    peer.settle(peer.connection.commit(2).expect("whole"));
+    assert_eq!(
+        (fixture.status("Q").pending, fixture.status("R.1").pending),
+        (0, 1)
+    );
+    let last_delivered = LastDelivered::Sequence(got[3].sequence);
+    let id = peer.consumer(1);
+    peer.connection.remove_consumer(&id, last_delivered);
+    peer.send(&Destination::queue("R.new"), "unseen");
+    peer.consume(2, &both(), 10);
+    let mut rest = peer.texts(2, 2);
+    rest.sort();
+    assert_eq!(rest, [("r2".to_owned(), 1), ("unseen".to_owned(), 0)]);
+}
+
+#[test]
+fn a_pull_is_answered_once_by_all_queues_together() {
+    let fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    peer.consume(1, &both(), 0);
+    peer.send(&queue(), "q");
+    peer.send(&other(), "r");
+    peer.expect_nothing(1);
+    let pull = |peer: &Peer, timeout| {
+        let id = peer.consumer(1);
+        peer.connection.pull(&id, timeout).expect("a consumer");
+    };
+    pull(&peer, PullTimeout::Never);
+    let mut got = peer.texts(1, 1);
+    peer.expect_nothing(1);
+    pull(&peer, PullTimeout::Immediate);
+    got.extend(peer.texts(1, 1));
+    got.sort();
+    assert_eq!(got, fresh(&["q", "r"]));
+    pull(&peer, PullTimeout::Immediate);
+    assert_eq!(peer.texts(1, 1), fresh(&["nothing"]));
+    pull(&peer, PullTimeout::After(Duration::from_millis(20)));
+    assert_eq!(peer.texts(1, 1), fresh(&["nothing"]));
+    peer.expect_nothing(1);
+}
+
+#[test]
+fn poison_goes_to_the_dead_letter_queue_from_whichever_queue_it_came() {
+    let fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    peer.consume(1, &both(), 10);
+    peer.send(&queue(), "q");
+    peer.send(&other(), "r");
+    let _ = peer.next(1);
+    let bad = peer.next(1);
+    let poison = Peer::acknowledgement(AckKind::Poison, &id_of(&bad), 1);
+    let poison = Acknowledgement {
+        first: Some(id_of(&bad)),
+        ..poison
+    };
+    let done = peer
+        .connection
+        .acknowledge(&peer.consumer(1), &poison, None);
+    peer.settle(done.expect("outstanding"));
+    wait_for("the dead letter", || {
+        fixture.status("R.1").pending == 0 && fixture.status("ActiveMQ.DLQ").pending == 1
+    });
+    assert_eq!(fixture.status("Q").pending, 1);
+}
