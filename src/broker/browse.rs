@@ -11,6 +11,7 @@ use super::consumer::{Address, InFlight, Terms};
 use super::interest::Interest;
 use super::outbox::Delivery;
 use super::queue::{Effects, Queue, State};
+use super::spool::Glimpse;
 use super::stock::{Key, Place, Slot, Stock};
 use super::{Broker, Message, Refusal, wall_ms};
 
@@ -18,6 +19,8 @@ use super::{Broker, Message, Refusal, wall_ms};
 const RUN_MESSAGES: usize = 64;
 /// Bytes read back in one go; one message is read anyway.
 const RUN_BYTES: usize = 1 << 20;
+/// Messages of the temporary store that a browser gets to see.
+const OVERFLOW_SEEN: usize = 10_000;
 
 /// A message of the backlog that a browser comes to.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(super) struct Browser {
     ready: VecDeque<(Key, Arc<Message>)>,
     /// What was in memory only when the browser came.
     memory: VecDeque<(Key, Arc<Message>)>,
+    /// What memory had no room for then.
+    overflow: VecDeque<(Key, Glimpse)>,
     is_reading: bool,
     has_ended: bool,
 }
@@ -67,6 +72,7 @@ impl Browser {
             has_seen_backlog: stock.backlog().is_none(),
             ready: VecDeque::new(),
             memory,
+            overflow: stock.glimpses(OVERFLOW_SEEN).into(),
             is_reading: false,
             has_ended: false,
         }
@@ -117,7 +123,17 @@ impl Browser {
                 }
                 continue;
             }
+            if self.is_out_of_messages() && !self.overflow.is_empty() {
+                let count = self.overflow.len().min(RUN_MESSAGES);
+                let run = self.overflow.drain(..count).collect();
+                self.is_reading = true;
+                effects.glimpses.push((self.address.id.clone(), run));
+                break;
+            }
             let message = self.next();
+            if message.is_none() && !self.overflow.is_empty() {
+                continue;
+            }
             if message.is_none() && self.has_ended && !self.has_pull {
                 break;
             }
@@ -129,6 +145,10 @@ impl Browser {
             effects.wake(&self.address.outbox);
         }
         wait
+    }
+
+    fn is_out_of_messages(&self) -> bool {
+        self.ready.is_empty() && self.memory.is_empty()
     }
 
     /// The next message, of the journaled ones and those in memory.
@@ -290,6 +310,36 @@ impl Queue {
                 if let Some(browser) = state.browser(&browser) {
                     browser.is_reading = false;
                     browser.ready.extend(seen);
+                }
+            });
+        }));
+    }
+
+    /// Reads what a browser is to see of the temporary store, on a thread that may block.
+    pub(super) fn read_glimpses(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        browser: ConsumerId,
+        glimpses: Vec<(Key, Glimpse)>,
+    ) {
+        let (queue, owner) = (Arc::clone(self), Arc::clone(broker));
+        broker.background().run(Box::new(move || {
+            let read = |glimpse: Glimpse| match glimpse {
+                Glimpse::Memory(message) => Some(message),
+                // What was consumed in the meantime is gone.
+                Glimpse::Disk(files, place) => {
+                    let bytes = files.read(place).ok()?;
+                    Message::read_back(bytes, owner.memory()).ok().map(Arc::new)
+                }
+            };
+            let messages: Vec<(Key, Arc<Message>)> = glimpses
+                .into_iter()
+                .filter_map(|(key, glimpse)| Some((key, read(glimpse)?)))
+                .collect();
+            queue.change(&owner, |state| {
+                if let Some(browser) = state.browser(&browser) {
+                    browser.is_reading = false;
+                    browser.memory.extend(messages);
                 }
             });
         }));

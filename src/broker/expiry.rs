@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -112,6 +113,11 @@ impl Broker {
     }
 
     fn expire_in(self: &Arc<Self>, queue: &Arc<Queue>) {
+        if !queue.policy().dead_letter.process_non_persistent {
+            let dropped = queue.state.lock().stock.overflow().drop_expired(wall_ms());
+            let dequeued = &queue.counters.dequeued;
+            dequeued.fetch_add(dropped as u64, Ordering::Relaxed);
+        }
         let page = queue.policy().max_expire_page_size.max(1) as usize;
         let mut from = None;
         loop {

@@ -50,6 +50,8 @@ mod producer;
 mod queue;
 mod redelivery;
 pub mod selector;
+mod spill;
+mod spool;
 mod statistics;
 mod status;
 mod stock;
@@ -85,6 +87,7 @@ pub use self::transaction::{
     HeuristicOutcome, InDoubt, InDoubtDestination, InDoubtReport, TransactionName, Vote, XaError,
     Xid,
 };
+pub use self::usage::BlockedProducer;
 
 /// When the outcome of an operation is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,8 @@ use super::groups::Groups;
 use super::names::has_wildcard;
 use super::outbox::Outbox;
 use super::policy::Policy;
+use super::spill::{Spill, Unspill};
+use super::spool::Glimpse;
 use super::stock::{Key, Place, Run, Slot, Stock};
 use super::usage::DestinationUsage;
 use super::window::Window;
@@ -88,6 +90,10 @@ pub(super) struct Effects {
     pub(super) expired: Vec<Slot>,
     /// To be looked at for consumers that do not want everything.
     pub(super) runs: Vec<Run>,
+    pub(super) spill: Option<Spill>,
+    pub(super) spill_later: bool,
+    pub(super) glimpses: Vec<(ConsumerId, Vec<(Key, Glimpse)>)>,
+    pub(super) unspill: Option<Unspill>,
 }
 
 impl Effects {
@@ -301,7 +307,8 @@ impl Queue {
         }
         self.change(broker, |state| {
             if !state.is_deleted {
-                state.stock.push_memory(message);
+                let spool = self.spill_to(broker, state, &message);
+                state.stock.push_memory(message, spool);
             }
         });
     }
@@ -466,6 +473,7 @@ impl Queue {
             let mut state = self.state.lock();
             let result = change(&mut state);
             state.dispatch_round(broker, &mut effects);
+            self.overflow_round(broker, &mut state, &mut effects);
             result
         };
         self.apply(broker, effects);
@@ -476,6 +484,18 @@ impl Queue {
     fn apply(self: &Arc<Self>, broker: &Arc<Broker>, effects: Effects) {
         for outbox in effects.wakes {
             outbox.wake();
+        }
+        if let Some(spill) = effects.spill {
+            self.spill(broker, spill);
+        }
+        if effects.spill_later {
+            self.spill_later(broker);
+        }
+        for (browser, glimpses) in effects.glimpses {
+            self.read_glimpses(broker, browser, glimpses);
+        }
+        if let Some(unspill) = effects.unspill {
+            self.unspill(broker, unspill);
         }
         // Whatever happened may have made room.
         broker.usage().waiters.wake();

@@ -15,7 +15,7 @@ use openwire::{Command, ConnectionId, ConsumerInfo, Destination, WireString};
 use super::destination::Target;
 use super::policy::DestinationPattern;
 use super::queue::Counters;
-use super::usage::{self, Class};
+use super::usage::Class;
 use super::{Broker, Message, MessageError, Refusal, names, wall_ms};
 
 const PREFIX: &[u8] = b"ActiveMQ.Statistics";
@@ -261,10 +261,11 @@ impl Broker {
         write_usage(
             &mut map,
             "store",
-            usage::total(self.store()),
+            self.usage().store.total(self.store()),
             limits.store_bytes,
         );
-        write_usage(&mut map, "temp", 0, limits.temporary_bytes);
+        let spooled = self.usage().spool.used_bytes();
+        write_usage(&mut map, "temp", spooled, limits.temporary_bytes);
         let openwire = self.options().peers.first().cloned().unwrap_or_default();
         map.insert("openwire", openwire.as_str());
         map.insert("vm", format!("vm://{}", self.options().name).as_str());

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Broker;
 use super::destination::Target;
 use super::queue::Counters;
-use super::usage::{self, BlockedProducer, Class, LimitKind};
+use super::usage::{BlockedProducer, Class, LimitKind};
 
 /// The broker at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -95,8 +95,13 @@ impl Broker {
             LimitStatus::new(LimitKind::Memory, held, limits.memory_bytes),
             LimitStatus::new(
                 LimitKind::Store,
-                usage::total(self.store()),
+                self.usage().store.total(self.store()),
                 limits.store_bytes,
+            ),
+            LimitStatus::new(
+                LimitKind::Temporary,
+                self.usage().spool.used_bytes(),
+                limits.temporary_bytes,
             ),
         ]
     }

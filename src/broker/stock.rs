@@ -16,6 +16,7 @@ use storage::{Backlog, Entry, Location, Lsn, Position, Store};
 use self::sieve::Sieve;
 pub(super) use self::sieve::{Candidate, LaneNumber, Run};
 use super::Message;
+use super::spool::{Glimpse, Overflow, Spool};
 
 /// The order of all messages when priorities do not count: JMS' normal priority.
 pub(super) const PLAIN_ORDER: u8 = 4;
@@ -138,6 +139,8 @@ pub(super) struct Stock {
     sieve: Option<Box<Sieve>>,
     /// `ready` may hold messages beyond the cursors.
     has_pool: bool,
+    /// Messages outside the journal that memory has no room for, behind those that it has.
+    overflow: Overflow<Key>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -171,6 +174,7 @@ impl Stock {
             memory_count: 0,
             sieve: None,
             has_pool: false,
+            overflow: Overflow::default(),
         };
         if let Some(backlog) = backlog {
             stock.attach(backlog);
@@ -250,7 +254,9 @@ impl Stock {
     }
 
     /// A message came that is kept nowhere else.
-    pub(super) fn push_memory(&mut self, message: Arc<Message>) {
+    ///
+    /// With a temporary store it goes there, and behind what is there already it goes in any case.
+    pub(super) fn push_memory(&mut self, message: Arc<Message>, spill_to: Option<&Arc<Spool>>) {
         self.memory_count += 1;
         self.may_expire |= message.expiration_ms() > 0;
         let order = self.order_of(message.priority());
@@ -258,6 +264,36 @@ impl Stock {
             position: Position::new(order, self.newest),
             sub: self.memory_count,
         };
+        if let Some(spool) = spill_to {
+            return self.overflow.push(spool, order, key, message);
+        }
+        self.insert_memory(key, message);
+    }
+
+    /// Whether a message that comes now has to go behind others that memory has no room for.
+    pub(super) fn has_overflow(&self, priority: i8) -> bool {
+        self.overflow.has_order(self.order_of(priority))
+    }
+
+    /// The first messages that memory has no room for, for a browser.
+    pub(super) fn glimpses(&self, max: usize) -> Vec<(Key, Glimpse)> {
+        self.overflow.look(max)
+    }
+
+    /// What memory has no room for.
+    pub(super) fn overflow(&mut self) -> &mut Overflow<Key> {
+        &mut self.overflow
+    }
+
+    /// Whether what memory had no room for should come back: few are left before it, or consumers want
+    /// none of those and there is room.
+    pub(super) fn wants_overflow(&self, has_room: bool) -> bool {
+        let before = self.ready.len() - self.ready_journaled.iter().sum::<usize>();
+        self.overflow.len() > 0 && (before < WINDOW_LOW || has_room)
+    }
+
+    /// A message came back from the temporary store.
+    pub(super) fn insert_memory(&mut self, key: Key, message: Arc<Message>) {
         let slot = Slot {
             key,
             place: Place::Memory,
@@ -432,7 +468,9 @@ impl Stock {
     /// What can be said of the first message that waits.
     pub(super) fn next(&mut self, store: &Store, released: Lsn) -> Result<Next, AppendError> {
         let Some((_, slot)) = self.ready.first_key_value() else {
-            return Ok(Next::Nothing);
+            // What memory has no room for comes back.
+            let is_all = self.overflow.len() == 0;
+            return Ok(if is_all { Next::Nothing } else { Next::Unread });
         };
         let (position, is_read) = (slot.position(), slot.message.is_some());
         if let Some(lsn) = self.reserve(position, store, released)? {
@@ -653,7 +691,8 @@ impl Stock {
 
     /// Messages waiting that are kept nowhere else.
     pub(super) fn memory_len(&self) -> usize {
-        self.ready.len() - self.ready_journaled.iter().sum::<usize>()
+        let here = self.ready.len() - self.ready_journaled.iter().sum::<usize>();
+        here + self.overflow.len()
     }
 
     /// Drops everything; for a destination that is deleted.

@@ -218,7 +218,7 @@ impl TopicConsumer {
         }
         // Producers wait at the limit. What the broker itself publishes does not, but must end too.
         while state.pending.len() > self.pending_limit
-            || state.pending.len() > 1 && self.memory.is_above(OVERFLOW_PERCENT)
+            || state.pending.len() > 1 && self.memory.is_above(OVERFLOW_PERCENT, 0)
         {
             state.pending.pop_front();
             self.count_discarded();

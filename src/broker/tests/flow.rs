@@ -336,3 +336,185 @@ fn a_blocked_send_leaves_its_transaction_as_it_was() {
     peer.settle(peer.connection.commit(1).expect("a whole transaction"));
     consume_one(&mut peer, 1);
 }
+
+/// More than memory has room for, each with its number.
+fn overflow(fixture: &Fixture, peer: &mut Peer, count: usize) {
+    for number in 0..count {
+        let mut message = peer.message(&queue(), &format!("{number}:{}", "x".repeat(1_000)));
+        message.persistent = false;
+        let since = Instant::now();
+        while peer.try_send(&message, None).is_err() {
+            assert!(
+                since.elapsed() < Duration::from_secs(10),
+                "no room for {number}"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    wait_for("the temporary store", || {
+        fixture.broker.usage().spool.used_bytes() > 0
+    });
+}
+
+fn numbers(peer: &mut Peer, consumer: u32, count: usize) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    for _ in 0..count {
+        let delivery = peer.next(consumer);
+        let text = text_of(&delivery);
+        numbers.push(
+            text.split(':')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .expect("a number"),
+        );
+        peer.acknowledge(i64::from(consumer), &delivery);
+    }
+    numbers
+}
+
+fn small_memory(directory: &std::path::Path) -> Limits {
+    Limits {
+        memory_bytes: 400_000,
+        temporary_directory: Some(directory.to_owned()),
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn what_memory_has_no_room_for_comes_back_from_the_temporary_store_in_order() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixture = limited(small_memory(directory.path()));
+    let mut peer = fixture.connect("one");
+    overflow(&fixture, &mut peer, 3_000);
+    assert_eq!(fixture.status("Q").pending, 3_000);
+    let held = fixture.broker.memory().bytes(usage::Class::Held);
+    assert!(held <= 400_000 + 2_000, "{held} bytes are in memory");
+    peer.consume(1, &queue(), 50);
+    let expected: Vec<usize> = (0..3_000).collect();
+    assert_eq!(numbers(&mut peer, 1, 3_000), expected);
+    assert_eq!(fixture.status("Q").pending, 0);
+    wait_for("the space", || {
+        fixture.broker.usage().spool.used_bytes() < 16 << 20
+    });
+}
+
+#[test]
+fn a_browser_sees_the_temporary_store_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixture = limited(small_memory(directory.path()));
+    let mut peer = fixture.connect("one");
+    overflow(&fixture, &mut peer, 800);
+    let request = ConsumerRequest {
+        is_browser: true,
+        prefetch: 1_000,
+        ..peer.request(1, &queue())
+    };
+    peer.settle(peer.connection.add_consumer(request).expect("a browser"));
+    for number in 0..800 {
+        let text = text_of(&peer.next(1));
+        assert!(
+            text.starts_with(&format!("{number}:")),
+            "{text} instead of {number}"
+        );
+    }
+    assert_eq!(text_of(&peer.next(1)), "nothing");
+    assert_eq!(fixture.status("Q").pending, 800);
+}
+
+#[test]
+fn a_full_temporary_store_holds_producers_back_until_messages_are_consumed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fixture = limited(Limits {
+        temporary_bytes: 300_000,
+        ..small_memory(directory.path())
+    });
+    let mut peer = fixture.connect("one");
+    let mut sent = 0;
+    let full = loop {
+        let message = transient(&mut peer, &queue(), 1_000);
+        match peer.try_send(&message, None) {
+            Ok(_) => sent += 1,
+            Err(Refusal::NoRoom(shortage)) if shortage.kind == LimitKind::Temporary => {
+                break shortage;
+            }
+            // It is about to be written.
+            Err(Refusal::NoRoom(_)) => std::thread::sleep(Duration::from_millis(1)),
+            Err(other) => panic!("{other}"),
+        }
+        assert!(sent < 2_000, "the limit has no effect");
+    };
+    assert_eq!(full.limit, 300_000);
+    peer.consume(1, &queue(), 10);
+    for _ in 0..sent {
+        consume_one(&mut peer, 1);
+    }
+    let message = transient(&mut peer, &queue(), 1_000);
+    wait_for("room", || peer.try_send(&message, None).is_ok());
+}
+
+#[test]
+fn a_temporary_store_that_fails_leaves_memory_bounded_and_loses_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("no-directory");
+    std::fs::write(&file, "").expect("a file");
+    let fixture = limited(small_memory(&file));
+    let mut peer = fixture.connect("one");
+    let mut sent = 0;
+    loop {
+        let message = transient(&mut peer, &queue(), 1_000);
+        match peer.try_send(&message, None) {
+            Ok(_) => sent += 1,
+            Err(Refusal::NoRoom(_)) => break,
+            Err(other) => panic!("{other}"),
+        }
+        assert!(sent < 2_000, "memory grows without bound");
+    }
+    peer.consume(1, &queue(), 50);
+    for _ in 0..sent {
+        consume_one(&mut peer, 1);
+    }
+    assert_eq!(fixture.status("Q").pending, 0);
+}
+
+#[test]
+fn without_flow_control_a_destination_s_limit_only_says_when_to_use_the_temporary_store() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let policy = Policy {
+        memory_limit_bytes: 50_000,
+        producer_flow_control: false,
+        ..Policy::default()
+    };
+    let fixture = with_policy(policy, small_memory(directory.path()));
+    let mut peer = fixture.connect("one");
+    overflow(&fixture, &mut peer, 500);
+    peer.consume(1, &queue(), 10);
+    let expected: Vec<usize> = (0..500).collect();
+    assert_eq!(numbers(&mut peer, 1, 500), expected);
+}
+
+#[test]
+fn a_store_limit_counts_what_is_in_open_transactions() {
+    let fixture = limited(Limits {
+        store_bytes: 3_000,
+        ..Limits::default()
+    });
+    let mut peer = fixture.connect("one");
+    peer.connection.begin(1);
+    let mut sent = 0;
+    let full = loop {
+        let message = peer.message(&queue(), &"x".repeat(1_000));
+        match peer.try_send(&message, Some(1)) {
+            Ok(receipt) => peer.settle(receipt),
+            Err(Refusal::NoRoom(shortage)) => break shortage,
+            Err(other) => panic!("{other}"),
+        }
+        sent += 1;
+        assert!(sent < 10, "the limit has no effect");
+        // Longer than what was found is kept for.
+        std::thread::sleep(Duration::from_millis(60));
+    };
+    assert_eq!(full.kind, LimitKind::Store);
+    peer.connection.roll_back(1).expect("an open transaction");
+    let message = peer.message(&queue(), "small");
+    wait_for("room", || peer.try_send(&message, None).is_ok());
+}

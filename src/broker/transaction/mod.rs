@@ -21,6 +21,7 @@ use super::destination::Target;
 use super::interceptor::Leg;
 use super::queue::Queue;
 use super::topic::offer;
+use super::usage::StoreCharge;
 use super::{Broker, Message, Receipt, Refusal};
 
 pub use self::in_doubt::{HeuristicOutcome, InDoubt, InDoubtDestination, InDoubtReport};
@@ -65,6 +66,8 @@ pub(super) struct Transaction {
     journaled: Vec<(Arc<Queue>, u64)>,
     /// What is to be published from memory at the commit.
     publications: Vec<(Target, Arc<Message>)>,
+    /// What its messages take of the store.
+    stored: StoreCharge,
     /// A message or an acknowledgement is a part of it.
     has_parts: bool,
     /// Why it cannot be committed any more.
@@ -76,15 +79,16 @@ impl Transaction {
         let number = broker.next_number();
         // The journal drops what an earlier tenure left open, so the number alone is unique.
         let key = Bytes::from(format!("{number}:{name}"));
-        Self::with(number, name, key)
+        Self::with(broker, number, name, key)
     }
 
     /// Of a distributed one: the journal knows it by the name that all brokers know it by.
     fn distributed(broker: &Broker, xid: &Xid) -> Self {
-        Self::with(broker.next_number(), xid.to_string(), xid.key().clone())
+        let number = broker.next_number();
+        Self::with(broker, number, xid.to_string(), xid.key().clone())
     }
 
-    fn with(number: TransactionNumber, name: String, key: Bytes) -> Self {
+    fn with(broker: &Broker, number: TransactionNumber, name: String, key: Bytes) -> Self {
         Transaction {
             number,
             key,
@@ -92,6 +96,7 @@ impl Transaction {
             held: Vec::new(),
             journaled: Vec::new(),
             publications: Vec::new(),
+            stored: broker.usage().store.charge(),
             has_parts: false,
             failure: None,
         }
@@ -150,6 +155,7 @@ impl Transaction {
             .store()
             .enqueue_in_transaction(&self.key, &spread.backlogs(broker)?, new)?;
         broker.usage().store.grew(message.len());
+        self.stored.add(message.len());
         for queue in spread.queues {
             match self
                 .journaled

@@ -27,13 +27,14 @@ pub(crate) use self::destination::{DestinationCharge, DestinationUsage};
 pub use self::limits::{Limits, percent_of, percent_of_disk, percent_of_memory};
 pub(crate) use self::memory::{Charge, Class, Memory};
 pub use self::shortage::{LimitKind, Patience, Shortage};
-pub(crate) use self::store::{StoreUsage, total};
+pub(crate) use self::store::{StoreCharge, StoreUsage};
 pub(crate) use self::waiters::Waiters;
 pub(crate) use self::waiting::WaitingRoom;
 
 use super::destination::Target;
 use super::interceptor::Leg;
 use super::policy::Policy;
+use super::spool::Spool;
 use super::{Broker, Message, Refusal, wall_ms};
 
 /// What the broker uses of what it may.
@@ -42,6 +43,7 @@ pub(crate) struct Usage {
     pub(crate) store: StoreUsage,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) blocked: Arc<Blocked>,
+    pub(crate) spool: Arc<Spool>,
 }
 
 impl Usage {
@@ -51,6 +53,11 @@ impl Usage {
         Usage {
             memory: Memory::new(cache_bytes, memory_bytes, Arc::clone(&waiters)),
             store: StoreUsage::new(limits.store_bytes),
+            spool: Spool::new(
+                limits.temporary_directory.clone(),
+                limits.temporary_bytes,
+                Arc::clone(&waiters),
+            ),
             blocked: Arc::default(),
             waiters,
         }
@@ -143,12 +150,32 @@ impl Broker {
         }
         let is_journaled = message.is_journaled_at(target.name());
         let needs_memory = !is_journaled || matches!(target, Target::Topic(_));
-        let memory = &self.usage().memory;
-        (needs_memory && memory.is_full()).then(|| Full {
+        if !needs_memory || !self.is_memory_short(target, policy) {
+            return None;
+        }
+        let (memory, spool) = (&self.usage().memory, &self.usage().spool);
+        if spool.is_enabled() && target.spills() && spool.is_stuck() {
+            return Some(Full {
+                kind: LimitKind::Temporary,
+                used: spool.used_bytes(),
+                limit: spool.limit_bytes(),
+            });
+        }
+        Some(Full {
             kind: LimitKind::Memory,
             used: memory.bytes(Class::Held) as u64,
             limit: memory.limit_bytes() as u64,
         })
+    }
+
+    /// Whether a message that needs memory has to wait for some. Without flow control it only waits until
+    /// what came before is in the temporary store.
+    fn is_memory_short(&self, target: &Target, policy: &Policy) -> bool {
+        let (memory, spool) = (&self.usage().memory, &self.usage().spool);
+        if policy.producer_flow_control || !spool.is_enabled() || !target.spills() {
+            return memory.is_full();
+        }
+        spool.is_behind() || memory.is_full() && spool.is_stuck()
     }
 
     fn shortage(&self, target: &Target, full: Full) -> Shortage {
@@ -189,6 +216,11 @@ impl Target {
             Target::Queue(queue) => queue.usage(),
             Target::Topic(topic) => topic.usage(),
         }
+    }
+
+    /// Whether it uses the temporary store.
+    fn spills(&self) -> bool {
+        matches!(self, Target::Queue(_)) && !self.policy().keep_in_memory
     }
 
     /// Whether a persistent message that was counted is still there.

@@ -3,6 +3,7 @@
 //! Adding up all backlogs for every send would be too much, so what was found is kept for a moment, and
 //! what is sent meanwhile is added to it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ pub(crate) struct StoreUsage {
     /// 0 = no limit.
     limit: u64,
     used: AtomicU64,
+    /// Bytes of open transactions, which no backlog has yet.
+    open: Arc<AtomicU64>,
     looked_at: Mutex<Option<Instant>>,
 }
 
@@ -26,6 +29,7 @@ impl StoreUsage {
         StoreUsage {
             limit,
             used: AtomicU64::new(0),
+            open: Arc::default(),
             looked_at: Mutex::new(None),
         }
     }
@@ -52,6 +56,21 @@ impl StoreUsage {
         (used >= threshold).then_some(used)
     }
 
+    /// A transaction begins.
+    pub(crate) fn charge(&self) -> StoreCharge {
+        StoreCharge {
+            open: Arc::clone(&self.open),
+            bytes: 0,
+        }
+    }
+
+    /// Bytes of persistent messages that wait in all backlogs and open transactions.
+    pub(crate) fn total(&self, store: &Store) -> u64 {
+        let backlogs = store.backlogs();
+        let waiting: u64 = backlogs.iter().map(|backlog| backlog.bytes()).sum();
+        waiting + self.open.load(Ordering::Relaxed)
+    }
+
     /// Adds all backlogs up, unless that was done just now or what is known is below `enough`.
     fn look(&self, store: &Store, enough: u64) -> u64 {
         let mut looked_at = self.looked_at.lock();
@@ -61,15 +80,30 @@ impl StoreUsage {
             Some(at) if at.elapsed() < KEPT_FOR => return known,
             _ => {}
         }
-        let used = total(store);
+        let used = self.total(store);
         self.used.store(used, Ordering::Relaxed);
         *looked_at = Some(Instant::now());
         used
     }
 }
 
-/// Bytes of persistent messages that wait in all backlogs.
-pub(crate) fn total(store: &Store) -> u64 {
-    let backlogs = store.backlogs();
-    backlogs.iter().map(|backlog| backlog.bytes()).sum()
+/// Bytes of an open transaction; they count until this is dropped.
+#[derive(Debug)]
+pub(crate) struct StoreCharge {
+    open: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl StoreCharge {
+    /// A message is a part of the transaction.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.open.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl Drop for StoreCharge {
+    fn drop(&mut self) {
+        self.open.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
