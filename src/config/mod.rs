@@ -67,6 +67,8 @@ pub struct Config {
     pub policies: PolicyEntries,
     /// `[[virtual_topic]]` and its like
     pub interceptors: Interceptors,
+    /// `[[statistics]]` is there: questions for statistics that come by message are answered.
+    pub statistics: bool,
     /// `[http]`
     pub http: Http,
     /// `[log]`
@@ -86,6 +88,7 @@ impl Default for Config {
             limits: Limits::new(),
             policies: PolicyEntries::default(),
             interceptors: Interceptors::default(),
+            statistics: false,
             http: Http::new(),
             log: Log::new(),
             notes: Vec::new(),
@@ -138,6 +141,10 @@ impl Config {
         config.limits.read(&mut source);
         config.policies = PolicyEntries::read(&mut source, &config.base_policy());
         config.interceptors = interceptors::read(&mut source, &config.broker.behaviour);
+        for table in source.take_tables("statistics") {
+            table::TableReader::new(table, "statistics", &mut source.report).finish();
+            config.statistics = true;
+        }
         config.http.read(&mut source);
         config.log.read(&mut source);
         source.refuse_unsafe();

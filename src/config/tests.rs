@@ -117,7 +117,7 @@ the configuration has 6 faults:
   baton.toml:7: `tenure.lease = \"ten\"`: expected a time with a unit (ms, s, min, h, d), like \"10s\" or \"500ms\"; a plain number is milliseconds
   baton.toml:8: `tenure.takeover = \"never\"`: expected \"lock\" or \"lock_or_lease\"
   baton.toml:11: `listeners.openwire = [\"tcp://127.0.0.1:8161\", \"ssl://a:1\"]`: expected `tcp://host:port` without options, like \"tcp://127.0.0.1:61616\"
-  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, listeners, openwire, limits, policy, virtual_topic, composite_queue, composite_topic, mirrored_queue, destination_path_separator, http, log, security"
+  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, listeners, openwire, limits, policy, virtual_topic, composite_queue, composite_topic, mirrored_queue, destination_path_separator, statistics, http, log, security"
     );
 }
 
@@ -252,6 +252,7 @@ fn is_of_a_table(key: &str) -> bool {
         "composite_topic",
         "mirrored_queue",
         "destination_path_separator",
+        "statistics",
     ]
     .contains(&key.split('.').next().unwrap_or_default())
 }

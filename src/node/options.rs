@@ -26,6 +26,7 @@ pub(super) fn broker(config: &Config, peers: Vec<String>) -> BrokerOptions {
             anonymous_producers: behaviour.anonymous_producer_advisory_support.value,
         },
         interceptors: config.interceptors.clone(),
+        statistics: config.statistics,
         producer_retention: broker.producer_retention.value.duration(),
         peers,
         ..BrokerOptions::default()

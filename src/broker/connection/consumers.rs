@@ -29,7 +29,13 @@ impl Connection {
             }
         }
         let reach = self.broker.reach(&request.destination)?;
-        let (home, receipt) = self.open(&request, reach.clone())?;
+        let (home, receipt) = match self.open(&request, reach.clone()) {
+            // It was removed, for nobody used it, just after it was found.
+            Err(Refusal::NoSuchDestination(name)) if !name.kind.is_temporary() => {
+                self.open(&request, reach.clone())?
+            }
+            opened => opened?,
+        };
         if let Home::Topics(consumer, _) = &home {
             self.broker.replay_advisories(&reach, consumer);
         }

@@ -8,6 +8,9 @@ use storage::store::AppendError;
 
 use crate::broker::{MessageError, Refusal};
 
+/// What ActiveMQ throws for a temporary destination that is gone.
+const NO_SUCH_DESTINATION: &str = "org.apache.activemq.DestinationDoesNotExistException";
+
 /// Why a connection ends. The first three are normal.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
@@ -99,6 +102,10 @@ impl Failure {
                 let code = error.code();
                 Throwable::new(class, &format!("{self} xaErrorCode:{code}"))
             }
+            // That class makes the sentence itself, of the name that it is given.
+            Failure::Refused(Refusal::NoSuchDestination(name)) => {
+                Throwable::new(class, &name.to_string())
+            }
             _ => Throwable::new(class, &self.to_string()),
         }
     }
@@ -107,8 +114,8 @@ impl Failure {
 fn class_of(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::ClientIdInUse { .. } | Refusal::ClientIdMissing => exception::INVALID_CLIENT_ID,
-        Refusal::NoSuchDestination(_)
-        | Refusal::NamelessDestination
+        Refusal::NoSuchDestination(_) => NO_SUCH_DESTINATION,
+        Refusal::NamelessDestination
         | Refusal::ForeignTemporary(_)
         | Refusal::UnsupportedName { .. }
         | Refusal::NoSuchSubscription { .. } => exception::INVALID_DESTINATION,
