@@ -23,7 +23,7 @@ use super::producer::Forgotten;
 use super::queue::Queue;
 use super::transaction::Branches;
 use super::usage::{self, Memory, Usage};
-use super::{BrokerOptions, Message, Refusal, dispatcher, expiry, lifecycle};
+use super::{BrokerOptions, Message, Receipt, Refusal, dispatcher, expiry, lifecycle};
 
 /// How far a broker's life has got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,6 +256,18 @@ impl Broker {
     #[must_use]
     pub fn watch_released(&self) -> watch::Receiver<Lsn> {
         self.released.subscribe()
+    }
+
+    /// Waits until what a receipt stands for is certain. False: the broker ended before.
+    pub async fn settled(&self, receipt: Receipt) -> bool {
+        let Receipt::At(lsn) = receipt else {
+            return true;
+        };
+        let mut released = self.released.subscribe();
+        tokio::select! {
+            reached = released.wait_for(|known| *known >= lsn) => reached.is_ok(),
+            () = self.ended() => false,
+        }
     }
 
     /// What the journal has released.

@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use openwire::{Destination, DestinationKind};
 use serde::Serialize;
 
-use super::Broker;
 use super::destination::Target;
 use super::queue::Counters;
 use super::usage::{BlockedProducer, Class, LimitKind};
+use super::{Broker, InDoubtReport};
 
 /// The broker at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -21,6 +21,8 @@ pub struct BrokerStatus {
     pub limits: Vec<LimitStatus>,
     /// Producers that wait for room, the longest first.
     pub blocked_producers: Vec<BlockedProducer>,
+    /// Distributed transactions that wait for a decision, or that operators decided.
+    pub transactions: InDoubtReport,
     /// Queues, topics and durable subscriptions, by name.
     pub destinations: Vec<DestinationStatus>,
 }
@@ -84,6 +86,7 @@ impl Broker {
             cached_bytes: self.memory().bytes(Class::Cached),
             limits: self.limit_statuses(),
             blocked_producers: self.usage().blocked.list(),
+            transactions: self.in_doubt(),
             destinations,
         }
     }

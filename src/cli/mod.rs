@@ -13,6 +13,7 @@ mod meter;
 mod pair;
 mod produce;
 mod status;
+mod transactions;
 mod uri;
 
 use std::future::Future;
@@ -56,6 +57,7 @@ enum Command {
     Produce(produce::ProduceArgs),
     Consume(consume::ConsumeArgs),
     Status(status::StatusArgs),
+    Transactions(transactions::TransactionsArgs),
     Uri(uri::UriArgs),
     Config(config::ConfigArgs),
 }
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Produce(args) => run(produce::main(args)),
         Command::Consume(args) => run(consume::main(args)),
         Command::Status(args) => run(status::main(args)),
+        Command::Transactions(args) => run(transactions::main(args)),
         Command::Config(args) => config::main(args),
         Command::Uri(args) => run(async { uri::main(args) }),
     }

@@ -1,4 +1,4 @@
-//! The least HTTP client that reads a health port: one GET, one answer, bounded in time and size.
+//! The least HTTP client for a health port: one request, one answer, bounded in time and size.
 
 use std::io;
 use std::time::Duration;
@@ -56,6 +56,28 @@ pub enum GetError {
 /// # Errors
 /// [`GetError`]
 pub async fn get(base: &str, path: &str, patience: Duration) -> Result<Answer, GetError> {
+    ask(base, path, None, patience).await
+}
+
+/// Sends a JSON document to `path` of the health port at `base` (`http://host:port`).
+///
+/// # Errors
+/// [`GetError`]
+pub async fn post(
+    base: &str,
+    path: &str,
+    json: &str,
+    patience: Duration,
+) -> Result<Answer, GetError> {
+    ask(base, path, Some(json), patience).await
+}
+
+async fn ask(
+    base: &str,
+    path: &str,
+    json: Option<&str>,
+    patience: Duration,
+) -> Result<Answer, GetError> {
     let url = format!("{}{path}", base.trim_end_matches('/'));
     let authority = base
         .strip_prefix("http://")
@@ -64,17 +86,25 @@ pub async fn get(base: &str, path: &str, patience: Duration) -> Result<Answer, G
         .ok_or_else(|| GetError::Url {
             url: base.to_owned(),
         })?;
-    match tokio::time::timeout(patience, exchange(authority, path)).await {
+    match tokio::time::timeout(patience, exchange(authority, path, json)).await {
         Ok(Ok(bytes)) => parse(&bytes).ok_or(GetError::Malformed { url }),
         Ok(Err(error)) => Err(GetError::Io { url, error }),
         Err(_) => Err(GetError::Late { url, patience }),
     }
 }
 
-async fn exchange(authority: &str, path: &str) -> io::Result<Vec<u8>> {
+async fn exchange(authority: &str, path: &str, json: Option<&str>) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(authority).await?;
     // HTTP/1.0: the server closes after the answer and sends it in one piece.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\nAccept: */*\r\n\r\n");
+    let head = format!("{path} HTTP/1.0\r\nHost: {authority}\r\nAccept: */*\r\n");
+    let request = match json {
+        None => format!("GET {head}\r\n"),
+        Some(json) => {
+            let length = json.len();
+            let body = format!("Content-Length: {length}\r\n\r\n{json}");
+            format!("POST {head}Content-Type: application/json\r\n{body}")
+        }
+    };
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     stream

@@ -5,15 +5,24 @@
 //! only what a [`Source`] tells.
 
 pub mod client;
+mod transactions;
 
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
+
+pub use self::transactions::{DecideError, TransactionRef};
+
+/// How a decision comes out, when that is certain.
+pub type Decided = Pin<Box<dyn Future<Output = Result<(), DecideError>> + Send>>;
 
 /// Where the answers come from. None of these may block.
 pub trait Source: Send + Sync + 'static {
@@ -25,11 +34,14 @@ pub trait Source: Send + Sync + 'static {
     fn role_name(&self) -> &'static str;
     /// The document of `/status`.
     fn status(&self) -> serde_json::Value;
+    /// Commits a prepared transaction in place of its coordinator, or rolls it back.
+    fn decide(&self, transaction: TransactionRef, is_commit: bool) -> Decided;
 }
 
 /// Answers on `listener` until the process ends.
 pub async fn serve(listener: TcpListener, source: Arc<dyn Source>) {
-    if let Err(error) = axum::serve(listener, router(source)).await {
+    let router = router(source).into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "The health port is closed.");
     }
 }
@@ -40,6 +52,8 @@ fn router(source: Arc<dyn Source>) -> Router {
         .route("/health", get(health))
         .route("/active", get(active))
         .route("/status", get(status))
+        .route("/transactions/commit", post(transactions::commit))
+        .route("/transactions/rollback", post(transactions::roll_back))
         .with_state(source)
 }
 
@@ -95,6 +109,16 @@ mod tests {
         fn status(&self) -> serde_json::Value {
             serde_json::json!({ "role": self.role_name() })
         }
+
+        fn decide(&self, transaction: TransactionRef, is_commit: bool) -> Decided {
+            let outcome = match (self.is_active, transaction.format, is_commit) {
+                (false, _, _) => Err(DecideError::NotActive),
+                (true, 7, true) => Ok(()),
+                (true, 8, false) => Err(DecideError::Uncertain("no answer".to_owned())),
+                _ => Err(DecideError::Unknown(format!("no {transaction}"))),
+            };
+            Box::pin(std::future::ready(outcome))
+        }
     }
 
     async fn open(source: Scripted) -> String {
@@ -129,6 +153,46 @@ mod tests {
         );
         assert!(fetch(&base, "/").await.1.contains("/status"));
         assert_eq!(fetch(&base, "/nothing").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn decisions_are_posted_and_the_answer_says_what_became_of_them() {
+        let active = open(Scripted {
+            is_active: true,
+            trouble: None,
+        })
+        .await;
+        let standby = open(Scripted {
+            is_active: false,
+            trouble: None,
+        })
+        .await;
+        for (base, verb, format, code, text) in [
+            (&active, "commit", 7, 200, "7:0a: is committed\n"),
+            (&active, "rollback", 7, 404, "no 7:0a:\n"),
+            (&active, "rollback", 8, 503, "no answer\n"),
+            (
+                &standby,
+                "commit",
+                7,
+                409,
+                "this broker is not the active: ask the other one\n",
+            ),
+        ] {
+            let body = format!(r#"{{"format":{format},"global":"0a","branch":""}}"#);
+            let path = format!("/transactions/{verb}");
+            let answer = client::post(base, &path, &body, Duration::from_secs(10)).await;
+            let answer = answer.expect("an answer");
+            assert_eq!((answer.code, &*answer.body), (code, text));
+        }
+        assert_eq!(fetch(&active, "/transactions/commit").await.0, 405);
+        let odd = client::post(
+            &active,
+            "/transactions/commit",
+            "{}",
+            Duration::from_secs(10),
+        );
+        assert_eq!(odd.await.expect("an answer").code, 422);
     }
 
     #[tokio::test]

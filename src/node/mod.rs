@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::config::{Config, TransportAddress};
-use crate::console;
+use crate::console::{self, DecideError, Decided, TransactionRef};
 
 pub use exit::Exit;
 pub use membership::JoinError;
@@ -342,6 +342,16 @@ impl console::Source for State {
 
     fn status(&self) -> serde_json::Value {
         serde_json::to_value(State::status(self)).unwrap_or_default()
+    }
+
+    fn decide(&self, transaction: TransactionRef, is_commit: bool) -> Decided {
+        let serving = self.serving().filter(|_| self.role() == Role::Active);
+        Box::pin(async move {
+            match serving {
+                Some(serving) => serving.decide(&transaction, is_commit).await,
+                None => Err(DecideError::NotActive),
+            }
+        })
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage::Store;
+use storage::{Decision, Store};
 
-use crate::broker::{Broker, BrokerStatus, ShutDownNotice};
+use crate::broker::{Broker, BrokerStatus, Refusal, ShutDownNotice};
 use crate::config::Config;
+use crate::console::{DecideError, TransactionRef};
 use crate::transport::Listeners;
 
 use super::exit::Exit;
@@ -16,6 +17,9 @@ use super::options;
 const GRACE: Duration = Duration::from_secs(2);
 /// A name service that does not answer must not keep the pair without an active.
 const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the storage may take to confirm an operator's decision.
+const DECISION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A broker with open ports. Dropping it closes them.
 pub(super) struct Serving {
@@ -67,6 +71,40 @@ impl Serving {
 
     pub(super) fn status(&self) -> BrokerStatus {
         self.broker.status()
+    }
+
+    /// Ends a prepared transaction in place of its coordinator, and waits until that is certain.
+    pub(super) async fn decide(
+        &self,
+        transaction: &TransactionRef,
+        is_commit: bool,
+    ) -> Result<(), DecideError> {
+        let decision = match is_commit {
+            true => Decision::Commit,
+            false => Decision::RollBack,
+        };
+        let TransactionRef {
+            format,
+            global,
+            branch,
+        } = transaction;
+        let decided = self
+            .broker
+            .decide_in_doubt(*format, global, branch, decision);
+        let receipt = decided.map_err(|refusal| match refusal {
+            Refusal::NotInDoubt(_) => DecideError::Unknown(refusal.to_string()),
+            refusal => DecideError::Uncertain(refusal.to_string()),
+        })?;
+        match tokio::time::timeout(DECISION_PATIENCE, self.broker.settled(receipt)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(DecideError::NotActive),
+            Err(_) => {
+                let seconds = DECISION_PATIENCE.as_secs();
+                Err(DecideError::Uncertain(format!(
+                    "the storage did not confirm it within {seconds} s: list the transactions again"
+                )))
+            }
+        }
     }
 
     /// Fenced: nothing more is accepted, answered or sent. Never blocks.

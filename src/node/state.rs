@@ -124,6 +124,10 @@ impl State {
         self.inner.lock().serving = Some(serving);
     }
 
+    pub(super) fn serving(&self) -> Option<Arc<Serving>> {
+        self.inner.lock().serving.clone()
+    }
+
     pub(super) fn take_serving(&self) -> Option<Arc<Serving>> {
         self.inner.lock().serving.take()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use openwire::{ConnectionId, MessageId};
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use storage::{BacklogId, Decision, PreparedTransaction};
 
 use super::Transaction;
@@ -16,7 +16,7 @@ use crate::broker::queue::Queue;
 use crate::broker::{Broker, Receipt, Refusal, wall_ms};
 
 /// A transaction that waits for its coordinator, as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InDoubt {
     /// The number of the name's format.
     pub format: i32,
@@ -37,7 +37,7 @@ pub struct InDoubt {
 }
 
 /// A destination of a transaction that waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InDoubtDestination {
     /// The queue; of a durable subscription `topic (client id, name)`.
     pub name: String,
@@ -48,7 +48,7 @@ pub struct InDoubtDestination {
 }
 
 /// A decision by an operator that the coordinator has not been told of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeuristicOutcome {
     /// The number of the name's format.
     pub format: i32,
@@ -57,13 +57,13 @@ pub struct HeuristicOutcome {
     /// The branch, in hexadecimal digits.
     pub branch: String,
     /// `committed` or `rolled back`.
-    pub outcome: &'static str,
+    pub outcome: String,
     /// When, in milliseconds since 1970.
     pub decided_at_ms: u64,
 }
 
 /// What operators see of distributed transactions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InDoubtReport {
     /// Those that wait, the oldest first.
     pub prepared: Vec<InDoubt>,
@@ -158,8 +158,8 @@ impl Broker {
                 global: hex(&global),
                 branch: hex(&branch),
                 outcome: match outcome.decision {
-                    Decision::Commit => "committed",
-                    Decision::RollBack => "rolled back",
+                    Decision::Commit => "committed".to_owned(),
+                    Decision::RollBack => "rolled back".to_owned(),
                 },
                 decided_at_ms: outcome.time_ms,
             })
