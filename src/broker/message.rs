@@ -12,6 +12,9 @@ use parking_lot::Mutex;
 
 use super::usage::{Charge, Class, DestinationCharge, DestinationUsage, Memory};
 
+/// Frames of this size are not copied.
+const LARGE_BYTES: usize = 1 << 20;
+
 /// A message as the broker holds it. Immutable; shared.
 #[derive(Debug)]
 pub struct Message {
@@ -60,14 +63,19 @@ impl From<DecodeError> for MessageError {
 
 impl Message {
     /// Takes a message as it came in a frame of this version, already decoded. The frame's bytes
-    /// are copied: a slice would keep the whole receive buffer.
+    /// are copied, because a slice keeps the whole receive buffer; a large frame is nearly all of it.
     pub(crate) fn received(
         frame: &Bytes,
         version: Version,
         decoded: &openwire::Message,
         memory: &Arc<Memory>,
     ) -> Result<Self, MessageError> {
-        let stored = StoredMessage::from_frame(Bytes::copy_from_slice(frame), version)?;
+        let own = if frame.len() < LARGE_BYTES {
+            Bytes::copy_from_slice(frame)
+        } else {
+            frame.clone()
+        };
+        let stored = StoredMessage::from_frame(own, version)?;
         let message = Self::new(stored, decoded, memory)?;
         message.charge.reclassify(Class::Arriving);
         Ok(message)

@@ -306,3 +306,41 @@ fn what_was_in_flight_at_a_takeover_comes_again_flagged_and_nothing_twice() {
     assert_eq!(texts, ["b", "c", "d"]);
     assert_eq!(harness.broker().status().destinations[0].pending, 3);
 }
+
+#[test]
+fn large_messages_of_many_connections_come_in_as_there_is_memory_for_them() {
+    let options = OpenWireOptions {
+        large_frame_bytes: 100_000,
+        large_frames_bytes: 1_500_000,
+        ..OpenWireOptions::default()
+    };
+    let harness = Harness::start_with(BrokerOptions::default(), options);
+    let queue = Destination::queue("LARGE");
+    let text = "x".repeat(1_000_000);
+    // A frame that never comes whole must not keep the next ones out for good when it goes.
+    let mut half = Client::connected(&harness, "half");
+    half.produce(&queue);
+    half.write(&1_000_000_u32.to_be_bytes());
+    half.write(&[22; 500]);
+    let mut senders = Vec::new();
+    for number in 0..4 {
+        let mut client = Client::connected(&harness, &format!("sender-{number}"));
+        client.produce(&queue);
+        let message = client.message(&queue, &text);
+        senders.push(std::thread::spawn(move || {
+            client.request(message.into());
+            client
+        }));
+    }
+    drop(half);
+    let _connected: Vec<Client> = senders
+        .into_iter()
+        .map(|sender| sender.join().expect("an accepted message"))
+        .collect();
+    let mut consumer = Client::connected(&harness, "consumer");
+    let info = consumer.consumer_info(1, &queue);
+    consumer.request(info.into());
+    for _ in 0..4 {
+        assert_eq!(consumer.dispatched_text().len(), text.len());
+    }
+}

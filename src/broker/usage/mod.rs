@@ -11,6 +11,7 @@
 
 mod blocked;
 mod destination;
+mod large;
 mod limits;
 mod memory;
 mod shortage;
@@ -24,6 +25,7 @@ pub(crate) use self::blocked::Blocked;
 pub use self::blocked::BlockedProducer;
 pub(super) use self::blocked::watch;
 pub(crate) use self::destination::{DestinationCharge, DestinationUsage};
+pub(crate) use self::large::{LargeFrames, LargePass};
 pub use self::limits::{Limits, percent_of, percent_of_disk, percent_of_memory};
 pub(crate) use self::memory::{Charge, Class, Memory};
 pub use self::shortage::{LimitKind, Patience, Shortage};
@@ -44,6 +46,7 @@ pub(crate) struct Usage {
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) blocked: Arc<Blocked>,
     pub(crate) spool: Arc<Spool>,
+    pub(crate) large_frames: Arc<LargeFrames>,
 }
 
 impl Usage {
@@ -59,6 +62,7 @@ impl Usage {
                 Arc::clone(&waiters),
             ),
             blocked: Arc::default(),
+            large_frames: Arc::default(),
             waiters,
         }
     }

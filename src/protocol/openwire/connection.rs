@@ -22,7 +22,7 @@ use super::error::{End, Failure};
 use super::flow::{Goodbye, Ticket};
 use super::session::{Outcome, Session};
 use super::wire::{Read, Wire};
-use crate::broker::usage::WaitingRoom;
+use crate::broker::usage::{LargePass, WaitingRoom};
 use crate::broker::{Broker, ConnectRequest, Delivery, LastDelivered, Phase, Receipt};
 
 /// The first frame of a peer is small; before it nothing is known of the peer.
@@ -148,6 +148,8 @@ pub(super) struct ConnectionTask {
     /// Ends of transactions that wait for sends of theirs.
     pub(super) deferred: Vec<Command>,
     pub(super) goodbye: Option<Goodbye>,
+    /// The large frame that is arriving is let in.
+    pub(super) large_pass: Option<LargePass>,
     released: watch::Receiver<Lsn>,
     phase: watch::Receiver<Phase>,
     replaced: Option<watch::Receiver<bool>>,
@@ -155,7 +157,7 @@ pub(super) struct ConnectionTask {
     deliveries: VecDeque<Delivery>,
     is_fault_tolerant: bool,
     /// Frames may be left in the buffer.
-    has_frames: bool,
+    pub(super) has_frames: bool,
     /// The client was refused: it may read why until then.
     farewell_at: Option<Instant>,
 }
@@ -190,6 +192,7 @@ impl ConnectionTask {
             waiting: WaitingRoom::new(Arc::clone(&broker), peer.to_string()),
             deferred: Vec::new(),
             goodbye: None,
+            large_pass: None,
             released: broker.watch_released(),
             phase: broker.watch_phase(),
             replaced: None,
@@ -250,6 +253,7 @@ impl ConnectionTask {
     /// What was caused already has to go somewhere first; that never takes long.
     fn is_choked(&self) -> bool {
         self.wire.outgoing.len() >= self.options.write_bytes
+            || self.is_large_frame_kept_out()
             || self.unanswered.len() >= self.options.unanswered_max
             || self.broker.unwritten_bytes() >= self.options.unwritten_bytes_max
     }
@@ -401,13 +405,20 @@ impl ConnectionTask {
     }
 
     async fn carry_out_frames(&mut self) -> Result<(), End> {
+        self.let_large_frame_in();
         for _ in 0..FRAMES_AT_ONCE {
             if !self.has_frames || !self.may_read() {
                 return Ok(());
             }
             match self.wire.frame(self.options.max_frame_bytes)? {
-                Some(frame) => self.carry_out(frame).await?,
-                None => self.has_frames = false,
+                Some(frame) => {
+                    self.carry_out(frame).await?;
+                    self.large_pass = None;
+                }
+                None => {
+                    self.has_frames = false;
+                    self.let_large_frame_in();
+                }
             }
         }
         Ok(())

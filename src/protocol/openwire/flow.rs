@@ -138,6 +138,28 @@ impl ConnectionTask {
         bytes < self.options.waiting_bytes_max && memory.bytes(Class::Arriving) < together
     }
 
+    /// The size of the frame that is arriving, if it is a large one.
+    fn large_frame(&self) -> Option<usize> {
+        let announced = self.wire.announced();
+        announced.filter(|&bytes| bytes >= self.options.large_frame_bytes)
+    }
+
+    /// Whether nothing is read because a large frame would come.
+    pub(super) fn is_large_frame_kept_out(&self) -> bool {
+        self.large_pass.is_none() && !self.has_frames && self.large_frame().is_some()
+    }
+
+    /// Lets the large frame that is arriving in, if there is memory for it.
+    pub(super) fn let_large_frame_in(&mut self) {
+        if self.has_frames || self.large_pass.is_some() {
+            return;
+        }
+        if let Some(bytes) = self.large_frame() {
+            let limit = self.options.large_frames_bytes;
+            self.large_pass = self.broker.usage().large_frames.enter(bytes, limit);
+        }
+    }
+
     fn tell_pause(&mut self) {
         let is_paused = !self.has_waiting_room() && self.goodbye.is_none();
         if self.waiting.set_reading_paused(is_paused) && is_paused {

@@ -13,6 +13,10 @@ pub struct OpenWireOptions {
     pub max_inactivity_initial_delay: Duration,
     /// Bytes of the largest frame accepted.
     pub max_frame_bytes: usize,
+    /// Frames from this size on are let in only as they fit together into `large_frames_bytes`.
+    pub large_frame_bytes: usize,
+    /// What large frames of all connections may take while they arrive; one is always let in.
+    pub large_frames_bytes: usize,
     /// Connections on all listeners together.
     pub connections_max: usize,
     /// While this many bytes are on their way to the journal, nothing is read from producers.
@@ -36,6 +40,8 @@ impl Default for OpenWireOptions {
             max_inactivity: Duration::from_secs(10),
             max_inactivity_initial_delay: Duration::from_secs(10),
             max_frame_bytes: 100 << 20,
+            large_frame_bytes: 1 << 20,
+            large_frames_bytes: 256 << 20,
             connections_max: 10_000,
             unwritten_bytes_max: 16 << 20,
             write_bytes: 256 << 10,

@@ -14,6 +14,9 @@ const READ_BYTES: usize = 64 << 10;
 /// Buffers that a large frame made larger than this are let go when they are empty.
 const KEPT_BYTES: usize = 1 << 20;
 
+/// Bytes of a frame's length.
+const LENGTH_BYTES: usize = size_of::<u32>();
+
 /// A socket and its two buffers.
 pub(super) struct Wire {
     stream: TcpStream,
@@ -84,12 +87,24 @@ impl Wire {
     }
 
     /// Room for the next read. A frame's announced size reserves at most as much again as has
-    /// really arrived of it.
+    /// really arrived of it, and no more than is missing: a large frame fills its buffer, so that its
+    /// message can keep that instead of a copy.
     fn make_room(&mut self) {
         if self.incoming.is_empty() && self.incoming.capacity() > KEPT_BYTES {
             self.incoming = BytesMut::new();
         }
-        self.incoming.reserve(READ_BYTES.max(self.incoming.len()));
+        let arrived = self.incoming.len();
+        let missing = self
+            .announced()
+            .map_or(0, |all| all.saturating_sub(arrived));
+        self.incoming.reserve(READ_BYTES.max(missing.min(arrived)));
+    }
+
+    /// Bytes of the frame that is arriving, its length included, when that is known.
+    pub(super) fn announced(&self) -> Option<usize> {
+        let length = self.incoming.first_chunk::<4>()?;
+        let length = u32::from_be_bytes(*length);
+        Some((length as usize).saturating_add(LENGTH_BYTES))
     }
 
     /// The next whole frame.
