@@ -10,6 +10,8 @@ pub const INVALID_CLIENT_ID: &str = "javax.jms.InvalidClientIDException";
 pub const INVALID_DESTINATION: &str = "javax.jms.InvalidDestinationException";
 /// A selector that cannot be parsed.
 pub const INVALID_SELECTOR: &str = "javax.jms.InvalidSelectorException";
+/// Properties of a message that cannot be understood.
+pub const MESSAGE_FORMAT: &str = "javax.jms.MessageFormatException";
 /// A queue, the memory or the store is full, or another limit is reached.
 pub const RESOURCE_ALLOCATION: &str = "javax.jms.ResourceAllocationException";
 /// The transaction was rolled back instead of committed.

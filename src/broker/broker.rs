@@ -21,6 +21,7 @@ use super::dispatcher::Dispatcher;
 use super::expiry::Expired;
 use super::producer::Forgotten;
 use super::queue::Queue;
+use super::schedule::{self, Scheduler};
 use super::transaction::Branches;
 use super::usage::{self, Memory, Usage};
 use super::{BrokerOptions, Message, Receipt, Refusal, dispatcher, expiry, lifecycle};
@@ -73,6 +74,7 @@ pub struct Broker {
     pub(super) connections: Mutex<Connections>,
     pub(super) forgotten: Forgotten,
     branches: Branches,
+    pub(super) scheduler: Scheduler,
     pub(super) announced: Announced,
     pub(super) audits: Audits,
     pub(super) expired: Arc<Expired>,
@@ -139,6 +141,7 @@ impl Broker {
             connections: Mutex::default(),
             forgotten: Forgotten::default(),
             branches: Branches::default(),
+            scheduler: Scheduler::default(),
             announced: Announced::default(),
             audits: Audits::default(),
             expired: Arc::default(),
@@ -167,6 +170,7 @@ impl Broker {
         broker.runtime.spawn(lifecycle::run(Arc::clone(&broker)));
         broker.runtime.spawn(dispatcher::run(Arc::clone(&broker)));
         broker.runtime.spawn(expiry::run(Arc::clone(&broker)));
+        broker.runtime.spawn(schedule::run(Arc::clone(&broker)));
         broker.runtime.spawn(usage::watch(Arc::clone(&broker)));
         broker
     }

@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! u8 version = 1
-//! u8 kind                1 = queue, 2 = durable subscription
+//! u8 kind                1 = queue, 2 = durable subscription, 3 = schedule
 //! queue:                 text name
 //! durable subscription:  text client id; text name; text topic; u8 no local (0 or 1);
 //!                        u8 has selector (0 or 1), and if 1: text selector
+//! schedule:              nothing more
 //! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -17,6 +18,7 @@ use openwire::{Destination, DestinationKind, WireString};
 const VERSION: u8 = 1;
 const QUEUE: u8 = 1;
 const SUBSCRIPTION: u8 = 2;
+const SCHEDULE: u8 = 3;
 
 /// What a backlog is the backlog of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(crate) enum Descriptor {
         selector: Option<WireString>,
         no_local: bool,
     },
+    /// The messages that are to be delivered later.
+    Schedule,
 }
 
 /// What names a durable subscription.
@@ -57,6 +61,7 @@ impl Descriptor {
         let mut out = BytesMut::new();
         out.put_u8(VERSION);
         match self {
+            Descriptor::Schedule => out.put_u8(SCHEDULE),
             Descriptor::Queue { name } => {
                 out.put_u8(QUEUE);
                 put_name(&mut out, name);
@@ -107,6 +112,7 @@ impl Descriptor {
                     no_local,
                 })
             }
+            SCHEDULE => Ok(Descriptor::Schedule),
             kind => Err(DescriptorError::Kind(kind)),
         }
     }
@@ -161,6 +167,7 @@ mod tests {
             },
             subscription(None),
             subscription(Some("a = 1".into())),
+            Descriptor::Schedule,
         ] {
             assert_eq!(Descriptor::decode(descriptor.encode()), Ok(descriptor));
         }

@@ -280,6 +280,7 @@ impl Broker {
                 }
             };
             match descriptor {
+                Descriptor::Schedule => self.restore_schedule(backlog),
                 Descriptor::Queue { name } => {
                     let policy = policies.of(&name);
                     let usage = self.usage().of(&policy);

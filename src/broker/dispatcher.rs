@@ -25,6 +25,8 @@ pub(super) enum Visit {
     Queue(Arc<Queue>),
     /// To those who consumed from the topic when it was published.
     Publish(Arc<[Arc<TopicConsumer>]>, Arc<Message>),
+    /// The scheduler has more to look at.
+    Schedule,
     /// A message of a committed transaction that is kept nowhere else.
     Enqueue(Arc<Queue>, Arc<Message>),
 }
@@ -76,6 +78,7 @@ pub(super) async fn run(broker: Arc<Broker>) {
         while let Some(visit) = broker.dispatcher().next(now) {
             match visit {
                 Visit::Queue(queue) => queue.visit(&broker),
+                Visit::Schedule => broker.wake_scheduler(),
                 Visit::Publish(consumers, message) => offer(&consumers, &message),
                 Visit::Enqueue(queue, message) => queue.enqueue_memory(&broker, message),
             }

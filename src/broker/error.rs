@@ -5,6 +5,7 @@ use storage::store::AppendError;
 
 use super::XaError;
 
+use super::schedule::ScheduleError;
 use super::selector::SelectorError;
 use super::usage::Shortage;
 
@@ -63,6 +64,9 @@ pub enum Refusal {
         /// The selector.
         selector: WireString,
     },
+    /// Properties that are no schedule.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     /// A selector that is none.
     #[error(transparent)]
     InvalidSelector(#[from] SelectorError),

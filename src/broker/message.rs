@@ -10,6 +10,7 @@ use openwire::{
 };
 use parking_lot::Mutex;
 
+use super::schedule;
 use super::usage::{Charge, Class, DestinationCharge, DestinationUsage, Memory};
 
 /// Frames of this size are not copied.
@@ -23,6 +24,7 @@ pub struct Message {
     destination: Destination,
     is_persistent: bool,
     is_journaled: bool,
+    may_be_delayed: bool,
     priority: i8,
     expiration_ms: i64,
     redeliveries: u32,
@@ -120,11 +122,13 @@ impl Message {
                 sequence: decoded.group_sequence,
             })
         });
+        let properties = decoded.marshalled_properties.as_deref();
         Ok(Message {
             id: id.detached(),
             destination: destination.detached(),
             is_persistent: decoded.persistent,
             is_journaled,
+            may_be_delayed: properties.is_some_and(schedule::may_delay),
             priority: decoded.priority,
             expiration_ms: decoded.expiration,
             redeliveries: u32::try_from(decoded.redelivery_counter).unwrap_or(0),
@@ -192,6 +196,7 @@ impl Message {
             destination: name.clone(),
             is_persistent: self.is_persistent,
             is_journaled,
+            may_be_delayed: self.may_be_delayed,
             priority: self.priority,
             expiration_ms: self.expiration_ms,
             redeliveries: self.redeliveries,
@@ -205,6 +210,11 @@ impl Message {
     /// How often it was delivered before it came to where it is.
     pub(crate) fn redeliveries(&self) -> u32 {
         self.redeliveries
+    }
+
+    /// Whether its properties may say that it is to be delivered later.
+    pub(crate) fn may_be_delayed(&self) -> bool {
+        self.may_be_delayed
     }
 
     /// JMS' priority, 0 to 9.

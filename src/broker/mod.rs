@@ -49,6 +49,7 @@ pub mod policy;
 mod producer;
 mod queue;
 mod redelivery;
+pub mod schedule;
 pub mod selector;
 mod spill;
 mod spool;

@@ -6,6 +6,7 @@ use super::advisory::Advisories;
 use super::interceptor::Interceptors;
 use super::lifecycle::Lifecycle;
 use super::policy::Policies;
+use super::schedule::Scheduling;
 use super::usage::Limits;
 use super::{DiscardDeadLetters, Redelivery, Stamping};
 
@@ -28,6 +29,8 @@ pub struct BrokerOptions {
     pub advisories: Advisories,
     /// What stands between destinations' names and where messages go.
     pub interceptors: Interceptors,
+    /// Whether and how messages are delivered later.
+    pub scheduling: Scheduling,
     /// How long the sequence of a producer that does nothing is remembered.
     pub producer_retention: Duration,
     /// What the broker changes in each message that comes.
@@ -58,6 +61,7 @@ impl Default for BrokerOptions {
             statistics: false,
             advisories: Advisories::default(),
             interceptors: Interceptors::default(),
+            scheduling: Scheduling::default(),
             producer_retention: Duration::from_secs(24 * 60 * 60),
             stamping: Stamping::default(),
             redelivery: None,

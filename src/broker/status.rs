@@ -23,6 +23,8 @@ pub struct BrokerStatus {
     pub blocked_producers: Vec<BlockedProducer>,
     /// Distributed transactions that wait for a decision, or that operators decided.
     pub transactions: InDoubtReport,
+    /// Messages that wait to be delivered later.
+    pub scheduled_messages: usize,
     /// Queues, topics and durable subscriptions, by name.
     pub destinations: Vec<DestinationStatus>,
 }
@@ -87,6 +89,7 @@ impl Broker {
             limits: self.limit_statuses(),
             blocked_producers: self.usage().blocked.list(),
             transactions: self.in_doubt(),
+            scheduled_messages: self.scheduled_len(),
             destinations,
         }
     }

@@ -75,7 +75,7 @@ impl Behaviour {
             advisory_support: Setting::default_of(true),
             anonymous_producer_advisory_support: Setting::default_of(false),
             allow_temp_auto_creation_on_send: Setting::default_of(false),
-            scheduler_support: Setting::default_of(false),
+            scheduler_support: Setting::default_of(true),
             max_scheduler_repeat_allowed: Setting::default_of(1000),
             keep_durable_subs_active: Setting::default_of(true),
             enable_message_expiration_on_active_durable_subs: Setting::default_of(false),

@@ -6,6 +6,7 @@ use openwire::Destination;
 
 use crate::broker::advisory::Advisories;
 use crate::broker::policy::DestinationPattern;
+use crate::broker::schedule::Scheduling;
 use crate::broker::usage::{Limits, percent_of_disk, percent_of_memory};
 use crate::broker::{BrokerOptions, Lifecycle};
 use crate::config::{Config, Share};
@@ -27,6 +28,10 @@ pub(super) fn broker(config: &Config, peers: Vec<String>) -> BrokerOptions {
         },
         interceptors: config.interceptors.clone(),
         statistics: config.statistics,
+        scheduling: Scheduling {
+            is_enabled: behaviour.scheduler_support.value,
+            repeat_max: behaviour.max_scheduler_repeat_allowed.value,
+        },
         producer_retention: broker.producer_retention.value.duration(),
         peers,
         ..BrokerOptions::default()

@@ -4,6 +4,7 @@
 mod consumers;
 mod producers;
 mod queues;
+mod schedule;
 mod transactions;
 
 use std::collections::HashMap;

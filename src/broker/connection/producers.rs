@@ -124,6 +124,9 @@ impl Connection {
         if inner.is_closed {
             return Err(Refusal::Closing);
         }
+        if let Some(claim) = self.claim(inner, message, transaction)? {
+            return self.hand_over(inner, claim, message, transaction);
+        }
         let renamed = self
             .routed(inner, message.destination())
             .and_then(|routed| self.rename(message, routed));
@@ -164,24 +167,30 @@ impl Connection {
         legs: &[Leg],
         message: &Arc<Message>,
     ) -> Result<Receipt, Refusal> {
-        let Some(producer) = message.producer() else {
-            return self.broker.publish(legs, message, None);
-        };
-        let made;
+        let mut made = None;
+        let producer = self.sequence(inner, message, &mut made);
+        self.broker.publish(legs, message, producer)
+    }
+
+    /// What tells a message from a repetition of it. The producer's key is made in `made` if it is not
+    /// known.
+    pub(super) fn sequence<'a>(
+        &self,
+        inner: &'a Inner,
+        message: &Message,
+        made: &'a mut Option<Bytes>,
+    ) -> Option<ProducerSequence<'a>> {
+        let producer = message.producer()?;
+        let sequence = u64::try_from(message.id().producer_sequence_id).ok()?;
         let key = match inner.producers.get(producer) {
             Some(producer) => &producer.key,
-            None => {
-                made = producer_key(producer);
-                &made
-            }
+            None => made.insert(producer_key(producer)),
         };
-        let sequence = u64::try_from(message.id().producer_sequence_id).ok();
-        let producer = sequence.map(|sequence| ProducerSequence {
+        Some(ProducerSequence {
             producer: key,
             sequence,
             suppress_duplicate: self.is_reconnect,
-        });
-        self.broker.publish(legs, message, producer)
+        })
     }
 
     /// Where messages for a name go, remembered for the next message.

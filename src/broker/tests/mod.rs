@@ -9,6 +9,7 @@ mod groups;
 mod lifecycle;
 mod lifetime;
 mod order;
+mod schedules;
 mod selectors;
 mod statistics;
 mod transactions;

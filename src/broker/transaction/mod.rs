@@ -20,6 +20,7 @@ use super::consumer::{Acknowledgement, TransactionNumber};
 use super::destination::Target;
 use super::interceptor::Leg;
 use super::queue::Queue;
+use super::schedule::{Delayed, NewJob};
 use super::topic::offer;
 use super::usage::StoreCharge;
 use super::{Broker, Message, Receipt, Refusal};
@@ -68,6 +69,12 @@ pub(super) struct Transaction {
     publications: Vec<(Target, Arc<Message>)>,
     /// What its messages take of the store.
     stored: StoreCharge,
+    /// Messages that are to be delivered later; the time counts from the commit or the prepare.
+    delayed: Vec<Delayed>,
+    /// Jobs for the schedule.
+    jobs: Vec<NewJob>,
+    /// What else goes from the journal.
+    consumed: Vec<Acknowledged>,
     /// A message or an acknowledgement is a part of it.
     has_parts: bool,
     /// Why it cannot be committed any more.
@@ -97,6 +104,9 @@ impl Transaction {
             journaled: Vec::new(),
             publications: Vec::new(),
             stored: broker.usage().store.charge(),
+            delayed: Vec::new(),
+            jobs: Vec::new(),
+            consumed: Vec::new(),
             has_parts: false,
             failure: None,
         }
@@ -169,6 +179,24 @@ impl Transaction {
         Ok(())
     }
 
+    /// Sends a message that is to be delivered later, as a part of the transaction.
+    pub(super) fn delay(&mut self, delayed: Delayed) {
+        self.has_parts = true;
+        self.delayed.push(delayed);
+    }
+
+    /// Puts a job into the schedule, as a part of the transaction.
+    pub(super) fn put_job(&mut self, job: NewJob) {
+        self.has_parts = true;
+        self.jobs.push(job);
+    }
+
+    /// Takes something out of the journal, as a part of the transaction.
+    pub(super) fn consume(&mut self, backlog: Arc<Backlog>, position: Position) {
+        self.has_parts = true;
+        self.consumed.push((backlog, vec![position]));
+    }
+
     /// Acknowledges messages as a part of the transaction.
     pub(super) fn acknowledge(
         &mut self,
@@ -216,7 +244,8 @@ impl Transaction {
     /// Appends the commit. None: there is nothing that the journal has to know.
     fn write_commit(&self, broker: &Broker) -> Result<Option<Lsn>, Refusal> {
         let acknowledged = self.acknowledged_positions(broker)?;
-        if acknowledged.is_empty() && self.journaled.is_empty() {
+        self.enqueue_jobs(broker)?;
+        if acknowledged.is_empty() && self.journaled.is_empty() && !self.has_jobs() {
             return Ok(None);
         }
         Ok(Some(broker.store().commit(&self.key, &acknowledged)?))
@@ -225,12 +254,13 @@ impl Transaction {
     /// Appends the prepare.
     fn write_prepare(&self, broker: &Broker) -> Result<Lsn, Refusal> {
         let acknowledged = self.acknowledged_positions(broker)?;
+        self.enqueue_jobs(broker)?;
         Ok(broker.store().prepare(&self.key, &acknowledged)?)
     }
 
     /// What it acknowledged that is in the journal.
     fn acknowledged_positions(&self, broker: &Broker) -> Result<Vec<Acknowledged>, Refusal> {
-        let mut acknowledged = Vec::new();
+        let mut acknowledged = self.consumed.clone();
         for queue in &self.held {
             let positions = queue.state.lock().held_positions(self.number);
             if !positions.is_empty() {
@@ -240,7 +270,25 @@ impl Transaction {
         Ok(acknowledged)
     }
 
+    /// Puts what is to be delivered later into the journal; the time counts from now on.
+    fn enqueue_jobs(&self, broker: &Broker) -> Result<(), Refusal> {
+        for delayed in &self.delayed {
+            delayed.job()?.enqueue_in(broker, &self.key)?;
+        }
+        for job in &self.jobs {
+            job.enqueue_in(broker, &self.key)?;
+        }
+        Ok(())
+    }
+
+    fn has_jobs(&self) -> bool {
+        !self.delayed.is_empty() || !self.jobs.is_empty()
+    }
+
     fn take_effect(self, broker: &Arc<Broker>, lsn: Option<Lsn>) {
+        if let Some(lsn) = lsn.filter(|_| self.has_jobs()) {
+            broker.scheduled(lsn);
+        }
         for queue in self.held {
             let taken = queue.change(broker, |state| state.take_held(self.number));
             queue
@@ -264,7 +312,7 @@ impl Transaction {
 
     /// Takes everything back. Acknowledged messages stay outstanding at their consumers.
     pub(super) fn roll_back(self, broker: &Arc<Broker>) {
-        if !self.journaled.is_empty()
+        if (!self.journaled.is_empty() || self.has_jobs())
             && let Err(error) = broker.store().roll_back(&self.key)
         {
             // Without its commit record the journal drops it at the next takeover.

@@ -184,6 +184,11 @@ impl Walk<'_> {
         for key in BROKER_KEYS {
             self.move_value(key, &format!("broker.{key}"));
         }
+        if self.source.value_of("broker.scheduler_support").is_none() {
+            // A file that says nothing means what it meant for ActiveMQ, whose scheduler is off.
+            let (off, origin) = (Raw::Boolean(false), self.broker.origin.clone());
+            self.source.give("broker.scheduler_support", off, origin);
+        }
         self.move_value("destinations", "broker.destinations");
         self.connectors();
         self.destination_policy();

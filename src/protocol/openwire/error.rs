@@ -119,6 +119,7 @@ fn class_of(refusal: &Refusal) -> &'static str {
         | Refusal::ForeignTemporary(_)
         | Refusal::UnsupportedName { .. }
         | Refusal::NoSuchSubscription { .. } => exception::INVALID_DESTINATION,
+        Refusal::Schedule(_) => exception::MESSAGE_FORMAT,
         Refusal::InvalidSelector(_) => exception::INVALID_SELECTOR,
         Refusal::NoRoom(_) | Refusal::Journal(_) => exception::RESOURCE_ALLOCATION,
         Refusal::NoSuchTransaction(_) | Refusal::TransactionFailed { .. } => {
