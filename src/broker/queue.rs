@@ -15,6 +15,7 @@ use storage::{Backlog, Location, Lsn, Position};
 
 use super::browse::{Browser, Sight};
 use super::consumer::{Consumer, Credit, InFlight, LastDelivered, TransactionNumber};
+use super::dead_letter::Letters;
 use super::descriptor::{Descriptor, SubscriptionKey};
 use super::destination::order_of;
 use super::groups::Groups;
@@ -37,6 +38,7 @@ pub(crate) struct Queue {
     owner: Option<ConnectionId>,
     pub(super) state: Mutex<State>,
     pub(super) counters: Counters,
+    pub(super) letters: Letters,
     policy: Arc<Policy>,
     usage: Option<Arc<DestinationUsage>>,
 }
@@ -136,6 +138,7 @@ impl Queue {
             }),
             counters: Counters::default(),
             subscription,
+            letters: Letters::default(),
             policy,
             usage,
         })

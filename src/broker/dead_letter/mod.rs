@@ -7,6 +7,7 @@
 mod audit;
 mod copy;
 mod discard;
+mod letters;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +19,7 @@ use storage::{Lsn, Position};
 pub(super) use self::audit::Audits;
 pub(crate) use self::copy::Cause;
 pub use self::discard::{DiscardDeadLetters, NameExpression, NameExpressionError};
+pub(super) use self::letters::Letters;
 use super::interceptor::Leg;
 use super::policy::{DeadLetterKind, Policy};
 use super::queue::Queue;
@@ -93,29 +95,17 @@ impl Letter<'_> {
 }
 
 impl Broker {
-    /// Moves messages, which nobody else holds any more, out of `queue`. It may have to read the
-    /// journal, so it happens a little later.
-    pub(super) fn dead_letter(
-        self: &Arc<Self>,
-        queue: &Arc<Queue>,
-        slots: Vec<Slot>,
-        cause: Cause,
-    ) {
-        if slots.is_empty() {
-            return;
-        }
-        let (broker, queue) = (Arc::clone(self), Arc::clone(queue));
-        self.background().run(Box::new(move || {
-            for slot in slots {
-                if let Err(error) = broker.bury_slot(&queue, &slot, &cause) {
-                    // Only a fenced or full journal refuses: the message stays for the next active.
-                    tracing::warn!(queue = %queue.name(), %error, "A dead letter stays where it is.");
-                }
-                if let Some(position) = slot.position() {
-                    queue.state.lock().stock.withdrawal_done(position);
-                }
+    /// Moves messages that nobody else holds any more, in their order.
+    fn bury_all(self: &Arc<Self>, queue: &Arc<Queue>, slots: &[Slot], cause: &Cause) {
+        for slot in slots {
+            if let Err(error) = self.bury_slot(queue, slot, cause) {
+                // Only a fenced or full journal refuses: the message stays for the next active.
+                tracing::warn!(queue = %queue.name(), %error, "A dead letter stays where it is.");
             }
-        }));
+            if let Some(position) = slot.position() {
+                queue.state.lock().stock.withdrawal_done(position);
+            }
+        }
     }
 
     fn bury_slot(

@@ -431,3 +431,21 @@ fn a_message_gets_its_times_from_the_broker_on_demand() {
     assert_eq!(stamped.expiration, stamped.timestamp + 5000);
     assert!(stamped.expiration > wall_ms() && stamped.persistent);
 }
+
+#[test]
+fn dead_letters_keep_the_order_in_which_they_were_given_up() {
+    let fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    for text in &texts {
+        peer.send(&queue(), text);
+    }
+    peer.consume(1, &queue(), 100);
+    for _ in &texts {
+        let delivery = peer.next(1);
+        peer.give_up(1, &delivery);
+    }
+    peer.consume(2, &dlq(), 1000);
+    let dead: Vec<String> = texts.iter().map(|_| text_of(&peer.next(2))).collect();
+    assert_eq!(dead, texts);
+}

@@ -35,6 +35,8 @@ public final class Interop {
         Composites.run(harness);
         VirtualDestinations.run(harness);
         Advisories.run(harness);
+        DeadLetters.run(harness);
+        Redelivery.run(harness);
         Connections.run(harness);
         Reconnects.run(harness);
         if (isControlled) {
