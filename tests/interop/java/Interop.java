@@ -37,6 +37,7 @@ public final class Interop {
         Advisories.run(harness);
         DeadLetters.run(harness);
         Redelivery.run(harness);
+        Schedules.run(harness);
         Connections.run(harness);
         Reconnects.run(harness);
         if (isControlled) {
