@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use openwire::ConsumerId;
 use storage::{Location, Lsn, Position};
@@ -30,8 +31,27 @@ pub(super) struct Sight {
     message: Option<Arc<Message>>,
 }
 
+/// The queues that a browser looks at one after the other.
+pub(super) struct Trail {
+    pub(super) queues: Vec<Arc<Queue>>,
+    is_closed: AtomicBool,
+}
+
+impl Trail {
+    pub(super) fn new(queues: Vec<Arc<Queue>>) -> Arc<Self> {
+        Arc::new(Trail {
+            queues,
+            is_closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The browser is closed: it goes no further.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+}
+
 /// One browser of a queue.
-#[derive(Debug)]
 pub(super) struct Browser {
     pub(super) address: Address,
     interest: Interest,
@@ -51,16 +71,13 @@ pub(super) struct Browser {
     overflow: VecDeque<(Key, Glimpse)>,
     is_reading: bool,
     has_ended: bool,
+    /// All queues that it looks at, and which of them comes after this one.
+    trail: Option<(Arc<Trail>, usize)>,
 }
 
 impl Browser {
-    fn new(
-        address: Address,
-        terms: Terms,
-        stock: &Stock,
-        memory: VecDeque<(Key, Arc<Message>)>,
-        end: Lsn,
-    ) -> Self {
+    /// A browser that has yet to come to a queue.
+    fn new(address: Address, terms: Terms, trail: Option<(Arc<Trail>, usize)>) -> Self {
         Browser {
             address,
             interest: terms.interest,
@@ -68,14 +85,35 @@ impl Browser {
             outstanding: 0,
             has_pull: false,
             cursor: Position::default(),
-            end,
-            has_seen_backlog: stock.backlog().is_none(),
+            end: Lsn::default(),
+            has_seen_backlog: true,
             ready: VecDeque::new(),
-            memory,
-            overflow: stock.glimpses(OVERFLOW_SEEN).into(),
+            memory: VecDeque::new(),
+            overflow: VecDeque::new(),
             is_reading: false,
             has_ended: false,
+            trail,
         }
+    }
+
+    /// It comes to a queue.
+    fn enter(&mut self, stock: &Stock, memory: VecDeque<(Key, Arc<Message>)>, end: Lsn) {
+        self.cursor = Position::default();
+        self.end = end;
+        self.has_seen_backlog = stock.backlog().is_none();
+        self.memory = memory;
+        self.overflow = stock.glimpses(OVERFLOW_SEEN).into();
+    }
+
+    /// Whether it has seen all of this queue, and there is another one.
+    fn is_moving(&self) -> bool {
+        let is_done = self.has_seen_backlog
+            && !self.is_reading
+            && self.ready.is_empty()
+            && self.memory.is_empty()
+            && self.overflow.is_empty();
+        let next = self.trail.as_ref();
+        is_done && next.is_some_and(|(trail, next)| *next < trail.queues.len())
     }
 
     pub(super) fn set_prefetch(&mut self, prefetch: usize) {
@@ -133,6 +171,9 @@ impl Browser {
             let message = self.next();
             if message.is_none() && !self.overflow.is_empty() {
                 continue;
+            }
+            if message.is_none() && self.is_moving() {
+                break;
             }
             if message.is_none() && self.has_ended && !self.has_pull {
                 break;
@@ -255,6 +296,8 @@ impl State {
         if let Some(lsn) = wait {
             self.want_visit(lsn, effects);
         }
+        let moving = self.browsers.extract_if(.., |browser| browser.is_moving());
+        effects.moving.extend(moving);
     }
 }
 
@@ -266,15 +309,25 @@ impl Queue {
         address: Address,
         terms: Terms,
     ) -> Result<bool, Refusal> {
-        if self.is_deleted() {
-            return Err(Refusal::NoSuchDestination(self.name().clone()));
-        }
+        self.receive_browser(broker, Browser::new(address, terms, None))
+    }
+
+    fn receive_browser(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        mut browser: Browser,
+    ) -> Result<bool, Refusal> {
         self.change(broker, |state| {
-            if state.browser(&address.id).is_some() {
+            if state.is_deleted() {
+                return Err(Refusal::NoSuchDestination(self.name().clone()));
+            }
+            let trail = browser.trail.as_ref();
+            let is_closed = trail.is_some_and(|(trail, _)| trail.is_closed.load(Ordering::SeqCst));
+            if is_closed || state.browser(&browser.address.id).is_some() {
                 return Ok(false);
             }
             let (memory, end) = (state.memory_messages(), broker.store().appended());
-            let browser = Browser::new(address, terms, &state.stock, memory, end);
+            browser.enter(&state.stock, memory, end);
             state.browsers.push(browser);
             Ok(true)
         })
@@ -343,5 +396,29 @@ impl Queue {
                 }
             });
         }));
+    }
+}
+
+impl Broker {
+    /// Has a browser look at several queues, one after the other.
+    pub(super) fn browse(self: &Arc<Self>, address: Address, terms: Terms, trail: &Arc<Trail>) {
+        let browser = Browser::new(address, terms, Some((Arc::clone(trail), 0)));
+        self.move_browser(browser);
+    }
+
+    /// A browser goes on to its next queue.
+    pub(super) fn move_browser(self: &Arc<Self>, mut browser: Browser) {
+        let Some((trail, next)) = &mut browser.trail else {
+            return;
+        };
+        let Some(queue) = trail.queues.get(*next).map(Arc::clone) else {
+            // Nothing to look at, not even one queue.
+            browser.send(None);
+            return browser.address.outbox.wake();
+        };
+        *next += 1;
+        if let Err(refusal) = queue.receive_browser(self, browser) {
+            tracing::debug!(%refusal, "A browser ends at a queue that is being deleted.");
+        }
     }
 }

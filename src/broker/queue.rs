@@ -90,6 +90,8 @@ pub(super) struct Effects {
     pub(super) read: Vec<(Key, Location)>,
     pub(super) browse: Vec<(ConsumerId, Vec<Sight>)>,
     pub(super) expired: Vec<Slot>,
+    /// On their way to another queue.
+    pub(super) moving: Vec<Browser>,
     /// To be looked at for consumers that do not want everything.
     pub(super) runs: Vec<Run>,
     pub(super) spill: Option<Spill>,
@@ -511,6 +513,9 @@ impl Queue {
         for run in effects.runs {
             self.judge(broker, run);
         }
+        for browser in effects.moving {
+            broker.move_browser(browser);
+        }
         for (browser, sights) in effects.browse {
             self.look_for_browser(broker, browser, sights);
         }
@@ -532,10 +537,6 @@ impl Queue {
     /// Deletes a temporary queue with all that is in it.
     pub(super) fn delete(&self) {
         self.state.lock().empty();
-    }
-
-    pub(super) fn is_deleted(&self) -> bool {
-        self.state.lock().is_deleted
     }
 
     pub(super) fn consumer_count(&self) -> usize {
@@ -573,6 +574,10 @@ impl Queue {
 }
 
 impl State {
+    pub(super) fn is_deleted(&self) -> bool {
+        self.is_deleted
+    }
+
     /// Drops everything. Its part of the journal stays known, for acknowledgements that come late.
     fn empty(&mut self) {
         self.is_deleted = true;

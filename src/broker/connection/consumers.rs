@@ -160,6 +160,12 @@ impl Connection {
                 self.broker.unwatch(id);
                 wide.close(&self.broker, last_delivered, unsent_from);
             }
+            Home::Browser(trail) => {
+                trail.close();
+                for queue in &trail.queues {
+                    queue.remove_consumer(&self.broker, id, last_delivered, unsent_from);
+                }
+            }
             Home::Topics(_, topics) => {
                 for topic in topics {
                     topic.remove_consumer(id);
@@ -200,6 +206,10 @@ impl Connection {
                 Ok(lsn.into())
             }
             Home::Queues(wide) => self.acknowledge_wide(&wide, acknowledgement),
+            Home::Browser(trail) => {
+                self.acknowledge_seen(&trail, consumer, acknowledgement);
+                Ok(Receipt::Done)
+            }
             Home::Topics(topic_consumer, _) => {
                 topic_consumer.acknowledge(acknowledgement);
                 Ok(Receipt::Done)
@@ -216,6 +226,11 @@ impl Connection {
         match self.home(consumer)? {
             Home::Queue(queue) => queue.set_prefetch(&self.broker, consumer, prefetch),
             Home::Queues(wide) => wide.set_prefetch(&self.broker, prefetch),
+            Home::Browser(trail) => {
+                for queue in &trail.queues {
+                    queue.set_prefetch(&self.broker, consumer, prefetch);
+                }
+            }
             Home::Topics(topic_consumer, _) => topic_consumer.set_prefetch(prefetch),
         }
         Ok(())
@@ -231,6 +246,12 @@ impl Connection {
         let number = match &home {
             Home::Queue(queue) => queue.pull(&self.broker, consumer, is_immediate),
             Home::Queues(wide) => Some(wide.pull(&self.broker, is_immediate)),
+            Home::Browser(trail) => {
+                for queue in &trail.queues {
+                    let _ = queue.pull(&self.broker, consumer, is_immediate);
+                }
+                None
+            }
             Home::Topics(topic_consumer, _) => Some(topic_consumer.pull(is_immediate)),
         };
         let (PullTimeout::After(time), Some(number)) = (timeout, number) else {
@@ -242,6 +263,8 @@ impl Connection {
             match home {
                 Home::Queue(queue) => queue.give_up_pull(&consumer, number),
                 Home::Queues(wide) => wide.give_up_pull(number),
+                // Its end is told without that.
+                Home::Browser(_) => {}
                 Home::Topics(topic_consumer, _) => topic_consumer.give_up_pull(number),
             }
         });
@@ -261,6 +284,11 @@ impl Connection {
             match home {
                 Home::Queue(queue) => queue.dispatch(&self.broker),
                 Home::Queues(wide) => wide.dispatch(&self.broker),
+                Home::Browser(trail) => {
+                    for queue in &trail.queues {
+                        queue.dispatch(&self.broker);
+                    }
+                }
                 Home::Topics(consumer, _) => consumer.resume(),
             }
         }

@@ -16,6 +16,7 @@ use openwire::{Command, ConnectionId, ConsumerId, Destination, ProducerId, WireS
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::broker::browse::Trail;
 use crate::broker::consumer::LastDelivered;
 use crate::broker::descriptor::SubscriptionKey;
 use crate::broker::interceptor::Route;
@@ -118,6 +119,8 @@ struct Entry {
 enum Home {
     Queue(Arc<Queue>),
     Queues(Arc<WideConsumer>),
+    /// A browser of several queues.
+    Browser(Arc<Trail>),
     Topics(Arc<TopicConsumer>, Vec<Arc<Topic>>),
 }
 

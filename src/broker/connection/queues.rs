@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Connection, ConsumerRequest, Home};
+use crate::broker::browse::Trail;
 use crate::broker::consumer::{Acknowledgement, Address, Consumer, Terms};
 use crate::broker::destination::Target;
 use crate::broker::interest::Interest;
@@ -11,7 +12,7 @@ use crate::broker::queue::Queue;
 use crate::broker::selector::Selector;
 use crate::broker::wide::WideConsumer;
 use crate::broker::{Receipt, Refusal};
-use openwire::{AckKind, Destination};
+use openwire::{AckKind, ConsumerId, Destination};
 
 /// What a Java client asks for when nobody chose anything: then the destination's policy counts.
 const QUEUE_PREFETCH_DEFAULT: u32 = 1000;
@@ -36,17 +37,16 @@ impl Connection {
             }
             return Ok(Home::Queue(queue));
         }
-        if request.is_browser {
-            return Err(Refusal::UnsupportedName {
-                destination: request.destination.clone(),
-                what: "wildcards and composite names of browsers",
-            });
-        }
         let queues: Vec<Arc<Queue>> = reach
             .names
             .iter()
             .map(|name| self.queue(name))
             .collect::<Result<_, _>>()?;
+        if request.is_browser {
+            let trail = Trail::new(self.with_matching(queues, &reach));
+            self.broker.browse(address, terms, &trail);
+            return Ok(Home::Browser(trail));
+        }
         let policy = self.broker.options().policies.of(&request.destination);
         let wide = WideConsumer::new(address, terms, policy.use_prefetch_extension);
         for queue in queues {
@@ -65,6 +65,39 @@ impl Connection {
                 .watch(&request.id, reach.patterns, Box::new(attach));
         }
         Ok(Home::Queues(wide))
+    }
+
+    /// These queues and, by name, those that match now.
+    fn with_matching(&self, mut queues: Vec<Arc<Queue>>, reach: &Reach) -> Vec<Arc<Queue>> {
+        let mut matching: Vec<Arc<Queue>> = {
+            let destinations = self.broker.destinations.read();
+            let wanted = destinations
+                .iter()
+                .filter(|(name, _)| reach.patterns.iter().any(|pattern| pattern.matches(name)));
+            wanted
+                .filter_map(|(_, target)| match target {
+                    Target::Queue(queue) => Some(Arc::clone(queue)),
+                    Target::Topic(_) => None,
+                })
+                .collect()
+        };
+        matching.retain(|queue| !queues.iter().any(|other| Arc::ptr_eq(other, queue)));
+        matching.sort_by_key(|queue| queue.name().to_string());
+        queues.append(&mut matching);
+        queues
+    }
+
+    /// A client acknowledges what a browser of several queues showed it.
+    pub(super) fn acknowledge_seen(
+        &self,
+        trail: &Trail,
+        consumer: &ConsumerId,
+        acknowledgement: &Acknowledgement,
+    ) {
+        for queue in &trail.queues {
+            // It is at one of them, or on its way.
+            let _ = queue.acknowledge(&self.broker, consumer, acknowledgement);
+        }
     }
 
     fn queue(&self, name: &Destination) -> Result<Arc<Queue>, Refusal> {

@@ -171,6 +171,10 @@ impl Connection {
                     wide.dispatch(&self.broker);
                     Ok(())
                 }
+                Home::Browser(trail) => {
+                    self.acknowledge_seen(&trail, consumer, acknowledgement);
+                    Ok(())
+                }
                 Home::Topics(topic_consumer, _) => {
                     transaction.acknowledged();
                     topic_consumer.acknowledge(acknowledgement);

@@ -129,3 +129,39 @@ fn poison_goes_to_the_dead_letter_queue_from_whichever_queue_it_came() {
     });
     assert_eq!(fixture.status("Q").pending, 1);
 }
+
+#[test]
+fn a_browser_with_wildcards_sees_all_queues_and_then_the_end() {
+    let fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    peer.send_all(&Destination::queue("R.1"), &["a", "b"]);
+    peer.send_all(&Destination::queue("R.2"), &["c"]);
+    peer.send_all(&queue(), &["other"]);
+    for (number, prefetch, name, expected) in [
+        (1, 100, "R.>", vec!["a", "b", "c", "nothing"]),
+        (2, 100, "none.>", vec!["nothing"]),
+        (3, 1, "R.2,R.1", vec!["c"]),
+    ] {
+        let request = ConsumerRequest {
+            is_browser: true,
+            prefetch,
+            ..peer.request(number, &Destination::queue(name))
+        };
+        peer.settle(peer.connection.add_consumer(request).expect("a browser"));
+        let tag = u32::try_from(number).expect("small");
+        assert_eq!(peer.texts(tag, expected.len()), fresh(&expected), "{name}");
+    }
+    // With a window of one the rest comes as the client takes what it has.
+    let id = peer.consumer(3);
+    for expected in ["a", "b", "nothing"] {
+        let mut seen = Peer::acknowledgement(AckKind::Delivered, &MessageId::default(), 1);
+        seen.first = None;
+        let _ = peer
+            .connection
+            .acknowledge(&id, &seen, None)
+            .expect("known");
+        assert_eq!(peer.texts(3, 1), fresh(&[expected]));
+    }
+    peer.connection.remove_consumer(&id, LastDelivered::Nothing);
+    assert_eq!(fixture.status("R.1").consumers, 0);
+}
