@@ -319,7 +319,7 @@ impl Queue {
     }
 
     /// Counts, and tells who wants to know, that a message came. Subscriptions leave that to their topic.
-    fn advise_arrival(&self, broker: &Arc<Broker>, message: &Message) {
+    pub(super) fn advise_arrival(&self, broker: &Arc<Broker>, message: &Message) {
         self.counters
             .enqueued_bytes
             .fetch_add(message.len() as u64, Ordering::Relaxed);

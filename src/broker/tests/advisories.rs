@@ -146,6 +146,21 @@ fn messages_are_advised_of_where_the_policy_wants_it_and_with_bodies_if_it_wants
 }
 
 #[test]
+fn what_a_transaction_brought_is_advised_of_with_its_commit() {
+    let fixture = with(Policy {
+        advisory_for_delivery: true,
+        ..Policy::default()
+    });
+    let mut peer = fixture.connect("c");
+    peer.consume(1, &advisory("MessageDelivered.Queue.Q"), 100);
+    peer.connection.begin(1);
+    peer.send_in(1, &queue(), "m");
+    peer.expect_nothing(1);
+    peer.settle(peer.connection.commit(1).expect("a commit"));
+    told(&peer.next(1));
+}
+
+#[test]
 fn nobody_is_told_of_what_the_policy_does_not_name() {
     let fixture = Fixture::new();
     let mut peer = fixture.connect("c");

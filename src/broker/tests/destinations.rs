@@ -5,6 +5,7 @@ use crate::broker::interceptor::{
     CompositeDestination, ForwardTo, Interceptors, MirroredQueue, VirtualTopic,
 };
 use crate::broker::policy::DestinationPattern;
+use crate::broker::selector::Selector;
 
 fn with(interceptors: Interceptors) -> Fixture {
     Fixture::with(BrokerOptions {
@@ -215,6 +216,82 @@ fn a_composite_queue_forwards_and_keeps_only_what_it_shall() {
         assert_eq!(seen(&peer.next(2)), triple("m", "topic://T", "queue://C"));
         assert_eq!(fixture.status("C").pending, usize::from(!forward_only));
     }
+}
+
+#[test]
+fn selectors_choose_among_the_destinations_of_a_composite_one() {
+    for send_when_not_matched in [false, true] {
+        let mut interceptors = composite("topic://C", true, &[Destination::queue("A")]);
+        let composite = &mut interceptors.composites[0];
+        composite.forward_to[0].selector = Some(Selector::parse("n = 1").expect("a selector"));
+        composite.send_when_not_matched = send_when_not_matched;
+        let fixture = with(interceptors);
+        let mut peer = fixture.connect("c");
+        peer.consume(1, &Destination::topic("C"), 10);
+        for number in [1, 2] {
+            let mut message = peer.message(&Destination::topic("C"), &number.to_string());
+            message.set_property("n", number).expect("a property");
+            peer.send_message(&message);
+        }
+        peer.consume(2, &Destination::queue("A"), 10);
+        assert_eq!(peer.texts(2, 1), fresh(&["1"]));
+        peer.expect_nothing(2);
+        let unmatched: &[&str] = if send_when_not_matched { &["2"] } else { &[] };
+        assert_eq!(peer.texts(1, unmatched.len()), fresh(unmatched));
+        peer.expect_nothing(1);
+    }
+}
+
+#[test]
+fn a_composite_destination_may_lead_to_a_virtual_topic() {
+    let to = [Destination::topic("VirtualTopic.X")];
+    let mut fixture = with(composite("queue://C", true, &to));
+    let mut peer = fixture.connect("c");
+    let end = Destination::queue("Consumer.A.VirtualTopic.X");
+    peer.consume(1, &end, 10);
+    peer.connection.begin(1);
+    peer.send_in(1, &Destination::queue("C"), "m");
+    peer.settle(peer.connection.commit(1).expect("a commit"));
+    assert_eq!(
+        seen(&peer.next(1)),
+        triple("m", &end.to_string(), "queue://C")
+    );
+    fixture.take_over();
+    let mut peer = fixture.connect("c2");
+    peer.consume(1, &end, 10);
+    assert_eq!(
+        seen(&peer.next(1)),
+        triple("m", &end.to_string(), "queue://C")
+    );
+}
+
+#[test]
+fn a_virtual_topic_that_knows_selectors_copies_only_what_a_present_consumer_wants() {
+    let fixture = with(Interceptors {
+        virtual_topics: vec![VirtualTopic {
+            selector_aware: true,
+            ..VirtualTopic::default()
+        }],
+        ..Interceptors::default()
+    });
+    let mut peer = fixture.connect("c");
+    let queue = Destination::queue("Consumer.A.VirtualTopic.X");
+    let request = ConsumerRequest {
+        selector: Some("n = 1".into()),
+        ..peer.request(1, &queue)
+    };
+    peer.settle(peer.connection.add_consumer(request).expect("a consumer"));
+    for number in [1, 2] {
+        let mut message = peer.message(&Destination::topic("VirtualTopic.X"), "m");
+        message.set_property("n", number).expect("a property");
+        peer.send_message(&message);
+    }
+    peer.next(1);
+    assert_eq!(fixture.status("Consumer.A.VirtualTopic.X").pending, 1);
+    peer.connection
+        .remove_consumer(&peer.consumer(1), LastDelivered::Nothing);
+    peer.send(&Destination::topic("VirtualTopic.X"), "nobody is there");
+    assert_eq!(fixture.status("Consumer.A.VirtualTopic.X").pending, 1);
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub(super) struct Transaction {
     journaled: Vec<(Arc<Queue>, u64)>,
     /// What is to be published from memory at the commit.
     publications: Vec<(Target, Arc<Message>)>,
+    /// Journaled messages that somebody is to be told of once they came.
+    advised: Vec<(Arc<Queue>, Arc<Message>)>,
     /// What its messages take of the store.
     stored: StoreCharge,
     /// Messages that are to be delivered later; the time counts from the commit or the prepare.
@@ -103,6 +105,7 @@ impl Transaction {
             held: Vec::new(),
             journaled: Vec::new(),
             publications: Vec::new(),
+            advised: Vec::new(),
             stored: broker.usage().store.charge(),
             delayed: Vec::new(),
             jobs: Vec::new(),
@@ -167,6 +170,9 @@ impl Transaction {
         broker.usage().store.grew(message.len());
         self.stored.add(message.len());
         for queue in spread.queues {
+            if queue.policy().advisory_for_delivery {
+                self.advised.push((Arc::clone(&queue), Arc::clone(message)));
+            }
             match self
                 .journaled
                 .iter_mut()
@@ -301,6 +307,10 @@ impl Transaction {
             if let Some(lsn) = lsn {
                 queue.committed(broker, lsn, count);
             }
+        }
+        for (queue, message) in self.advised {
+            let message = queue.shown(broker, message);
+            queue.advise_arrival(broker, &message);
         }
         for (target, message) in self.publications {
             match lsn {
