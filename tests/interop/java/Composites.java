@@ -126,6 +126,50 @@ final class Composites {
             Env.send(session, env.topic(), "m");
             Env.receiveTexts(consumer, "m");
         });
+        h.test("destinations: one that nobody uses goes, one with messages stays", env -> {
+            ActiveMQQueue unused = new ActiveMQQueue("interop.gc." + env.unique("unused"));
+            ActiveMQQueue used = new ActiveMQQueue("interop.gc." + env.unique("used"));
+            ActiveMQConnection connection = env.connect();
+            Session session = Env.auto(connection);
+            session.createConsumer(unused).close();
+            Env.send(session, used, "m");
+            org.apache.activemq.advisory.DestinationSource source = connection.getDestinationSource();
+            Env.await(() -> source.getQueues().contains(used), "the used queue is known");
+            Env.await(() -> !source.getQueues().contains(unused), "the unused queue goes");
+            Env.equal(true, source.getQueues().contains(used), "the used queue stays");
+            Env.send(session, unused, "again");
+            Env.receiveTexts(session.createConsumer(unused), "again");
+            Env.receiveTexts(session.createConsumer(used), "m");
+        });
+        h.test("statistics: destinations and the broker answer with numbers", env -> {
+            Session session = Env.auto(env.connect());
+            Env.sendMany(session, env.queue(".1"), "m", 3);
+            Env.sendMany(session, env.queue(".2"), "m", 1);
+            TemporaryQueue replies = session.createTemporaryQueue();
+            MessageConsumer consumer = session.createConsumer(replies);
+            Message question = session.createMessage();
+            question.setJMSReplyTo(replies);
+            question.setJMSCorrelationID("7");
+            String pattern = env.queue(".*").getPhysicalName();
+            session.createProducer(new ActiveMQQueue("ActiveMQ.Statistics.Destination." + pattern)).send(question);
+            long size = 0;
+            for (int i = 0; i < 2; i++) {
+                javax.jms.MapMessage answer = (javax.jms.MapMessage) Env.receive(consumer);
+                Env.equal("7", answer.getJMSCorrelationID(), "correlation id");
+                Env.equal(answer.getLong("size"), answer.getLong("enqueueCount"), "enqueued");
+                Env.equal(0L, answer.getLong("dequeueCount"), "dequeued");
+                size += answer.getLong("size");
+                answer.getInt("memoryPercentUsage");
+                answer.getDouble("averageEnqueueTime");
+            }
+            Env.equal(4L, size, "size");
+            session.createProducer(new ActiveMQQueue("ActiveMQ.Statistics.Broker")).send(question);
+            javax.jms.MapMessage broker = (javax.jms.MapMessage) Env.receive(consumer);
+            if (broker.getLong("size") < 4 || broker.getLong("storeUsage") <= 0 || broker.getString("brokerName") == null) {
+                throw new AssertionError("these are no statistics: " + broker);
+            }
+            Env.nothing(consumer);
+        });
         h.test("temporary: only its creator may consume, others may send", env -> {
             Session session = Env.auto(env.connect());
             TemporaryQueue temporary = session.createTemporaryQueue();
