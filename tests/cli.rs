@@ -17,6 +17,10 @@ const COMMANDS: &[&[&str]] = &[
     &["produce"],
     &["consume"],
     &["status"],
+    &["transactions"],
+    &["transactions", "list"],
+    &["transactions", "commit"],
+    &["transactions", "rollback"],
     &["uri"],
     &["uri", "lint"],
 ];
@@ -55,7 +59,14 @@ fn every_command_explains_itself() {
 
 #[test]
 fn the_helps_of_the_commands_show_examples_and_exit_codes() {
-    for command in ["broker", "pair", "produce", "consume", "status"] {
+    for command in [
+        "broker",
+        "pair",
+        "produce",
+        "consume",
+        "status",
+        "transactions",
+    ] {
         let help = run(&[command, "--help"]).stdout;
         assert!(help.contains("Examples:"), "{command}: {help}");
         assert!(

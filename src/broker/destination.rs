@@ -62,6 +62,7 @@ impl Target {
     /// Whether it has consumers, producers or messages.
     pub(super) fn is_used(&self) -> bool {
         self.counters().producers.load(Ordering::Relaxed) > 0
+            || self.counters().promised.load(Ordering::Relaxed) > 0
             || self.consumer_count() > 0
             || matches!(self, Target::Queue(queue) if queue.state.lock().pending() > 0)
     }

@@ -1,6 +1,6 @@
 //! Why the broker does not do what a client asked for. The connection lives on.
 
-use openwire::{ConsumerId, Destination, WireString};
+use openwire::{ConsumerId, Destination, ProducerId, WireString};
 use storage::store::AppendError;
 
 use super::XaError;
@@ -121,6 +121,9 @@ pub enum Refusal {
     /// A message given up as a part of a transaction.
     #[error("consumer `{0}` gives a message up in a transaction: do that outside of it")]
     PoisonInTransaction(ConsumerId),
+    /// A repetition without its producer: nobody knows what else of the transaction is missing.
+    #[error("producer `{0}` is not open: its part of the transaction was not repeated whole")]
+    ProducerNotRepeated(ProducerId),
     /// A consumer that the connection does not have.
     #[error("consumer `{0}` is unknown: it was closed, or never opened")]
     NoSuchConsumer(ConsumerId),

@@ -52,6 +52,8 @@ pub(super) struct Counters {
     pub(super) enqueued_bytes: AtomicU64,
     pub(super) expired: AtomicU64,
     pub(super) producers: AtomicUsize,
+    /// Open or prepared transactions whose commit brings messages.
+    pub(super) promised: AtomicUsize,
 }
 
 /// What changes in a queue.
@@ -286,6 +288,30 @@ impl Queue {
         }
         self.apply(broker, effects);
         self.advise_arrival(broker, message);
+    }
+
+    /// Keeps the body of a message that comes with a commit, if it is of use before it is read back
+    /// anyway.
+    pub(super) fn keep_body(
+        &self,
+        broker: &Broker,
+        location: Location,
+        message: &Arc<Message>,
+    ) -> bool {
+        let message = self.shown(broker, Arc::clone(message));
+        let mut state = self.state.lock();
+        let is_of_use = state.may_cache(broker) && !state.is_deleted;
+        if is_of_use {
+            state.stock.cache(location, message);
+        }
+        is_of_use
+    }
+
+    /// What was kept does not come.
+    pub(super) fn drop_bodies(&self, locations: &[Location]) {
+        if !locations.is_empty() {
+            self.state.lock().stock.drop_cached(locations);
+        }
     }
 
     /// A transaction committed at `lsn` brought `count` messages.

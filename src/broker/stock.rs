@@ -238,6 +238,19 @@ impl Stock {
         self.may_expire = true;
     }
 
+    /// Keeps the body of a message whose place in the order is not known yet.
+    pub(super) fn cache(&mut self, location: Location, message: Arc<Message>) {
+        self.cached_bytes += message.len();
+        self.cached.insert(location, message);
+    }
+
+    /// Drops bodies of messages that do not come.
+    pub(super) fn drop_cached(&mut self, locations: &[Location]) {
+        for location in locations {
+            self.uncache(*location);
+        }
+    }
+
     fn uncache(&mut self, location: Location) -> Option<Arc<Message>> {
         let message = self.cached.remove(&location)?;
         self.cached_bytes -= message.len();

@@ -153,7 +153,17 @@ impl Connection {
         let Some(name) = transaction else {
             return self.publish(inner, legs, &message);
         };
+        // Clients that come back open the producers again before they repeat what those sent.
+        let lost = message
+            .producer()
+            .filter(|producer| self.is_reconnect && !inner.producers.contains_key(*producer));
+        let lost = lost.cloned();
         self.in_transaction(inner, name, |transaction| {
+            if let Some(producer) = lost {
+                let refusal = Refusal::ProducerNotRepeated(producer);
+                transaction.fail(&refusal);
+                return Err(refusal);
+            }
             transaction
                 .send(&self.broker, legs, &message)
                 .inspect_err(|refusal| transaction.fail(refusal))

@@ -163,3 +163,78 @@ fn a_transacted_publication_reaches_subscribers_of_both_kinds_once() {
         }
     }
 }
+
+#[test]
+fn a_repetition_without_its_producer_makes_the_commit_fail() {
+    let fixture = Fixture::new();
+    let mut peer = fixture.connect_as("one", true);
+    peer.connection.begin(1);
+    let message = peer.message(&queue(), "repeated");
+    let sent = peer.try_send(&message, Some(1));
+    assert!(matches!(sent, Err(Refusal::ProducerNotRepeated(_))));
+    assert!(peer.connection.commit(1).is_err());
+    let producer = message.producer_id.as_ref().expect("a producer");
+    peer.connection
+        .add_producer(producer, None, &Command::Null)
+        .expect("a producer");
+    peer.connection.begin(2);
+    let sent = peer.try_send(&message, Some(2));
+    peer.settle(sent.expect("accepted"));
+    peer.settle(peer.connection.commit(2).expect("whole"));
+    assert_eq!(fixture.status("Q").pending, 1);
+}
+
+#[test]
+fn giving_a_message_up_is_no_part_of_a_transaction() {
+    let fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    peer.send(&queue(), "bad");
+    peer.consume(1, &queue(), 10);
+    let delivery = peer.next(1);
+    peer.connection.begin(1);
+    let poison = Peer::acknowledgement(AckKind::Poison, &id_of(&delivery), 1);
+    let given_up = peer
+        .connection
+        .acknowledge(&peer.consumer(1), &poison, Some(1.into()));
+    assert!(matches!(given_up, Err(Refusal::PoisonInTransaction(_))));
+    assert_eq!(fixture.status("Q").pending, 1);
+}
+
+#[test]
+fn bodies_sent_in_a_transaction_are_kept_for_its_commit_and_dropped_with_its_rollback() {
+    let fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    let cached = || match fixture.broker.target(&queue()) {
+        Ok(crate::broker::destination::Target::Queue(queue)) => {
+            queue.state.lock().stock.cached_bytes()
+        }
+        _ => panic!("it is a queue"),
+    };
+    for (number, is_committed) in [(1, false), (2, true)] {
+        peer.connection.begin(number);
+        for text in ["a", "b"] {
+            peer.send_in(number, &queue(), text);
+        }
+        assert!(cached() > 0);
+        if is_committed {
+            peer.settle(peer.connection.commit(number).expect("a commit"));
+            peer.consume(1, &queue(), 10);
+            assert_eq!(peer.texts(1, 2), fresh(&["a", "b"]));
+        } else {
+            peer.connection.roll_back(number).expect("known");
+        }
+        assert_eq!(cached(), 0);
+    }
+}
+
+#[test]
+fn a_queue_that_a_transaction_will_bring_messages_to_is_in_use() {
+    let fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    peer.connection.begin(1);
+    peer.send_in(1, &queue(), "to come");
+    let target = fixture.broker.target(&queue()).expect("a queue");
+    assert!(target.is_used());
+    peer.connection.roll_back(1).expect("known");
+    assert!(!target.is_used());
+}

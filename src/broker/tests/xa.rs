@@ -207,6 +207,10 @@ fn a_repetition_whose_acknowledgements_are_lost_is_not_prepared() {
     fixture.take_over();
     // The client's library repeats all but the acknowledgements.
     let mut peer = fixture.connect_as("one", true);
+    let producer = peer.connection.id().session(1).producer(1);
+    peer.connection
+        .add_producer(&producer, None, &Command::Null)
+        .expect("a producer");
     peer.consume(1, &queue(), 0);
     peer.connection.xa_begin(&xid).expect("open");
     peer.xa_send(&xid, &other(), "out");

@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use storage::{BacklogId, Decision, PreparedTransaction};
 
-use super::Transaction;
 use super::xa::{Branch, Stage};
 use super::xid::{Xid, hex};
+use super::{Coming, Transaction};
 use crate::broker::consumer::{InFlight, TransactionNumber};
 use crate::broker::queue::Queue;
 use crate::broker::{Broker, Receipt, Refusal, wall_ms};
@@ -116,7 +116,8 @@ impl Broker {
         }
         for (backlog, messages) in &prepared.targets {
             if let Some(queue) = queues.get(backlog) {
-                parts.journaled.push((Arc::clone(queue), *messages as u64));
+                let coming = Coming::new(Arc::clone(queue), *messages as u64);
+                parts.journaled.push(coming);
             }
         }
         parts

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use openwire::{AckKind, ConsumerId};
 use storage::store::NewMessage;
-use storage::{Backlog, Lsn, Position};
+use storage::{Backlog, Location, Lsn, Position};
 
 use super::consumer::{Acknowledgement, TransactionNumber};
 use super::destination::Target;
@@ -51,6 +51,32 @@ impl From<Xid> for TransactionName {
     }
 }
 
+/// What a queue gets with the commit.
+struct Coming {
+    queue: Arc<Queue>,
+    count: u64,
+    /// Those whose bodies the queue has in memory already.
+    kept: Vec<Location>,
+}
+
+impl Coming {
+    /// The queue is not removed as an unused one while something is to come.
+    fn new(queue: Arc<Queue>, count: u64) -> Self {
+        queue.counters.promised.fetch_add(1, Ordering::Relaxed);
+        Coming {
+            queue,
+            count,
+            kept: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.queue.counters.promised.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What is acknowledged in one backlog.
 type Acknowledged = (Arc<Backlog>, Vec<Position>);
 
@@ -63,8 +89,8 @@ pub(super) struct Transaction {
     key: Bytes,
     /// Queues with acknowledgements that wait for the commit.
     held: Vec<Arc<Queue>>,
-    /// Queues that journaled messages wait for, and how many.
-    journaled: Vec<(Arc<Queue>, u64)>,
+    /// Queues that journaled messages wait for.
+    journaled: Vec<Coming>,
     /// What is to be published from memory at the commit.
     publications: Vec<(Target, Arc<Message>)>,
     /// Journaled messages that somebody is to be told of once they came.
@@ -164,22 +190,27 @@ impl Transaction {
             expiration_ms: message.expiration_ms(),
             body: message.stored().bytes(),
         };
-        broker
-            .store()
-            .enqueue_in_transaction(&self.key, &spread.backlogs(broker)?, new)?;
+        let location =
+            broker
+                .store()
+                .enqueue_in_transaction(&self.key, &spread.backlogs(broker)?, new)?;
         broker.usage().store.grew(message.len());
         self.stored.add(message.len());
         for queue in spread.queues {
             if queue.policy().advisory_for_delivery {
                 self.advised.push((Arc::clone(&queue), Arc::clone(message)));
             }
-            match self
-                .journaled
-                .iter_mut()
-                .find(|(other, _)| Arc::ptr_eq(other, &queue))
+            let is_it = |coming: &Coming| Arc::ptr_eq(&coming.queue, &queue);
+            let at = self.journaled.iter().position(is_it).unwrap_or_else(|| {
+                self.journaled.push(Coming::new(Arc::clone(&queue), 0));
+                self.journaled.len() - 1
+            });
+            let coming = &mut self.journaled[at];
+            coming.count += 1;
+            if let Some(location) = location
+                && queue.keep_body(broker, location, message)
             {
-                Some((_, count)) => *count += 1,
-                None => self.journaled.push((queue, 1)),
+                coming.kept.push(location);
             }
         }
         Ok(())
@@ -303,9 +334,9 @@ impl Transaction {
                 .fetch_add(taken.len() as u64, Ordering::Relaxed);
             queue.advise_departure(broker, &taken);
         }
-        for (queue, count) in self.journaled {
+        for coming in self.journaled {
             if let Some(lsn) = lsn {
-                queue.committed(broker, lsn, count);
+                coming.queue.committed(broker, lsn, coming.count);
             }
         }
         for (queue, message) in self.advised {
@@ -333,6 +364,9 @@ impl Transaction {
 
     /// Ends the hold on what it acknowledged.
     fn release(self, broker: &Arc<Broker>) {
+        for coming in &self.journaled {
+            coming.queue.drop_bodies(&coming.kept);
+        }
         for queue in self.held {
             queue.change(broker, |state| state.let_go(self.number));
         }

@@ -135,6 +135,7 @@ fn class_of(refusal: &Refusal) -> &'static str {
         | Refusal::CountMismatch { .. }
         | Refusal::EmptyAcknowledgement(_)
         | Refusal::PoisonInTransaction(_)
+        | Refusal::ProducerNotRepeated(_)
         | Refusal::NotInDoubt(_)
         | Refusal::Closing => exception::JMS,
     }

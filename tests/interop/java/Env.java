@@ -70,6 +70,10 @@ final class Env {
         return start(connection);
     }
 
+    void closeLater(Connection connection) {
+        connections.add(connection);
+    }
+
     ActiveMQConnection open(ActiveMQConnectionFactory factory) throws JMSException {
         ActiveMQConnection connection = (ActiveMQConnection) factory.createConnection();
         connections.add(connection);

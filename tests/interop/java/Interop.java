@@ -30,6 +30,7 @@ public final class Interop {
         Messages.run(harness);
         Acks.run(harness);
         Transactions.run(harness);
+        Xa.run(harness);
         Queues.run(harness);
         Topics.run(harness);
         Composites.run(harness);
@@ -42,6 +43,7 @@ public final class Interop {
         Reconnects.run(harness);
         if (isControlled) {
             Restarts.run(harness);
+            Xa.runControlled(harness);
         } else {
             System.out.println("left out: everything about restart and takeover, as this broker is not ours to stop");
         }
