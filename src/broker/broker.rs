@@ -20,11 +20,13 @@ use super::destination::Destinations;
 use super::dispatcher::Dispatcher;
 use super::expiry::Expired;
 use super::producer::Forgotten;
-use super::queue::Queue;
 use super::schedule::{self, Scheduler};
+use super::subscription::Subscription;
 use super::transaction::Branches;
 use super::usage::{self, Memory, Usage};
-use super::{BrokerOptions, Message, Receipt, Refusal, dispatcher, expiry, lifecycle};
+use super::{
+    BrokerOptions, Message, Receipt, Refusal, dispatcher, expiry, lifecycle, subscription,
+};
 
 /// How far a broker's life has got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +72,7 @@ pub struct Broker {
     phase: watch::Sender<Phase>,
     pub(super) destinations: RwLock<Destinations>,
     pub(super) routes_version: AtomicU64,
-    pub(super) subscriptions: Mutex<HashMap<SubscriptionKey, Arc<Queue>>>,
+    pub(super) subscriptions: Mutex<HashMap<SubscriptionKey, Arc<Subscription>>>,
     pub(super) connections: Mutex<Connections>,
     pub(super) forgotten: Forgotten,
     branches: Branches,
@@ -101,6 +103,11 @@ impl Connections {
 
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// The connection that uses a client id.
+    pub(super) fn id_of(&self, client_id: &WireString) -> Option<&ConnectionId> {
+        self.by_client_id.get(client_id)
     }
 }
 
@@ -172,6 +179,7 @@ impl Broker {
         broker.runtime.spawn(expiry::run(Arc::clone(&broker)));
         broker.runtime.spawn(schedule::run(Arc::clone(&broker)));
         broker.runtime.spawn(usage::watch(Arc::clone(&broker)));
+        broker.runtime.spawn(subscription::run(Arc::clone(&broker)));
         broker
     }
 

@@ -214,6 +214,11 @@ impl Broker {
         destinations.watchers.push(watcher);
     }
 
+    /// Whether a consumer with wildcards waits for a destination of this name.
+    pub(super) fn is_watched(&self, name: &Destination) -> bool {
+        self.destinations.read().is_watched(name)
+    }
+
     /// Ends a [`Broker::watch`]. What the consumer is attached to stays as it is.
     pub(super) fn unwatch(&self, consumer: &ConsumerId) {
         let mut destinations = self.destinations.write();
@@ -225,11 +230,6 @@ impl Broker {
     /// The destination of this name, if there is one.
     pub(super) fn find(&self, name: &Destination) -> Option<Target> {
         self.destinations.read().get(name).cloned()
-    }
-
-    /// Whether a consumer with wildcards waits for a destination of this name.
-    pub(super) fn is_watched(&self, name: &Destination) -> bool {
-        self.destinations.read().is_watched(name)
     }
 
     /// Puts a new destination into the map, with the consumers that waited for it.
@@ -292,18 +292,15 @@ impl Broker {
                     ref key, ref topic, ..
                 } => {
                     let (key, topic) = (key.clone(), topic.clone());
-                    let queue = Queue::new(
-                        topic.clone(),
-                        Some(descriptor),
-                        None,
-                        Some(backlog),
-                        policies.of(&topic),
-                        None,
-                    );
-                    if let Ok(topic) = self.topic_named(&topic) {
-                        topic.add_subscription(&queue);
+                    let restored = self.restore_subscription(&key, &topic, descriptor, backlog);
+                    if let Err(error) = restored {
+                        tracing::error!(
+                            client_id = %key.client_id,
+                            name = %key.name,
+                            %error,
+                            "A durable subscription of the journal is left alone."
+                        );
                     }
-                    self.subscriptions.lock().insert(key, queue);
                 }
             }
         }

@@ -9,7 +9,7 @@ use storage::Lsn;
 use tokio::sync::{Notify, watch};
 
 use super::queue::Queue;
-use super::topic::{Topic, TopicConsumer, offer};
+use super::topic::{Subscriber, offer};
 use super::{Broker, Message};
 
 /// What waits for the journal to release more.
@@ -24,7 +24,7 @@ pub(crate) struct Dispatcher {
 pub(super) enum Visit {
     Queue(Arc<Queue>),
     /// To those who consumed from the topic when it was published.
-    Publish(Arc<[Arc<TopicConsumer>]>, Arc<Message>),
+    Publish(Arc<[Subscriber]>, Arc<Message>),
     /// The scheduler has more to look at.
     Schedule,
     /// A message of a committed transaction that is kept nowhere else.
@@ -43,14 +43,6 @@ impl Dispatcher {
     /// Visits the queue when `lsn` is released.
     pub(super) fn visit_at(&self, lsn: Lsn, queue: &Arc<Queue>) {
         self.at(lsn, Visit::Queue(Arc::clone(queue)));
-    }
-
-    /// Hands a message to a topic's present consumers when `lsn` is released.
-    pub(super) fn publish_at(&self, lsn: Lsn, topic: &Topic, message: &Arc<Message>) {
-        let consumers = topic.consumers();
-        if !consumers.is_empty() {
-            self.at(lsn, Visit::Publish(consumers, Arc::clone(message)));
-        }
     }
 
     /// Does something when `lsn` is released.
@@ -79,7 +71,7 @@ pub(super) async fn run(broker: Arc<Broker>) {
             match visit {
                 Visit::Queue(queue) => queue.visit(&broker),
                 Visit::Schedule => broker.wake_scheduler(),
-                Visit::Publish(consumers, message) => offer(&consumers, &message),
+                Visit::Publish(consumers, message) => offer(&broker, &consumers, &message),
                 Visit::Enqueue(queue, message) => queue.enqueue_memory(&broker, message),
             }
         }

@@ -58,12 +58,6 @@ pub enum Refusal {
         /// Wildcards or composite names.
         what: &'static str,
     },
-    /// A consumer with a selector.
-    #[error("selectors are not supported yet (`{selector}`): consume without one")]
-    SelectorUnsupported {
-        /// The selector.
-        selector: WireString,
-    },
     /// Properties that are no schedule.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
@@ -78,6 +72,9 @@ pub enum Refusal {
         /// The subscription's name.
         name: WireString,
     },
+    /// A durable subscription that is to be removed and has an active consumer.
+    #[error("Durable consumer is in use")]
+    SubscriptionActive,
     /// A durable subscription that does not exist.
     #[error(
         "No durable subscription exists for clientID: {client_id} and subscriptionName: {name}"

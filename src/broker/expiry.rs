@@ -164,7 +164,8 @@ impl Broker {
                 Target::Topic(_) => None,
             })
             .collect();
-        queues.extend(self.subscriptions.lock().values().map(Arc::clone));
+        let subscriptions = self.subscriptions.lock();
+        queues.extend(subscriptions.values().map(|one| Arc::clone(one.queue())));
         queues
     }
 }

@@ -113,20 +113,18 @@ impl Broker {
         let durable = topic.durable();
         let active = durable
             .iter()
-            .filter(|queue| queue.consumer_count() > 0)
+            .filter(|subscription| subscription.queue().consumer_count() > 0)
             .count();
-        let consumers = active + topic.consumers().len();
+        let consumers = active + topic.plain_consumer_count();
         if consumers > 0 {
             return Err(Refusal::DestinationInUse {
                 destination: topic.name().clone(),
                 consumers,
             });
         }
-        for queue in durable.iter() {
-            if queue.name() == topic.name()
-                && let Some(key) = queue.subscription_key()
-            {
-                let _ = self.unsubscribe(key)?;
+        for subscription in durable.iter() {
+            if subscription.queue().name() == topic.name() {
+                let _ = self.unsubscribe(subscription.key())?;
             }
         }
         Ok(())

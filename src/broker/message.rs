@@ -11,6 +11,7 @@ use openwire::{
 use parking_lot::Mutex;
 
 use super::schedule;
+use super::topic::RETAIN;
 use super::usage::{Charge, Class, DestinationCharge, DestinationUsage, Memory};
 
 /// Frames of this size are not copied.
@@ -25,6 +26,7 @@ pub struct Message {
     is_persistent: bool,
     is_journaled: bool,
     may_be_delayed: bool,
+    asks_to_be_retained: bool,
     priority: i8,
     expiration_ms: i64,
     redeliveries: u32,
@@ -129,6 +131,7 @@ impl Message {
             is_persistent: decoded.persistent,
             is_journaled,
             may_be_delayed: properties.is_some_and(schedule::may_delay),
+            asks_to_be_retained: mentions_retain(decoded),
             priority: decoded.priority,
             expiration_ms: decoded.expiration,
             redeliveries: u32::try_from(decoded.redelivery_counter).unwrap_or(0),
@@ -197,6 +200,7 @@ impl Message {
             is_persistent: self.is_persistent,
             is_journaled,
             may_be_delayed: self.may_be_delayed,
+            asks_to_be_retained: self.asks_to_be_retained,
             priority: self.priority,
             expiration_ms: self.expiration_ms,
             redeliveries: self.redeliveries,
@@ -215,6 +219,12 @@ impl Message {
     /// Whether its properties may say that it is to be delivered later.
     pub(crate) fn may_be_delayed(&self) -> bool {
         self.may_be_delayed
+    }
+
+    /// Whether its topic is to keep it for later, going by the name of a property alone: its value may
+    /// say otherwise.
+    pub(crate) fn asks_to_be_retained(&self) -> bool {
+        self.asks_to_be_retained
     }
 
     /// JMS' priority, 0 to 9.
@@ -266,4 +276,19 @@ impl Message {
     pub(crate) fn producer(&self) -> Option<&ProducerId> {
         self.id.producer_id.as_ref()
     }
+}
+
+/// Whether the properties of a message for a topic have the one that asks to retain it. A look at the
+/// bytes, because hardly any message has it and all are asked.
+fn mentions_retain(decoded: &openwire::Message) -> bool {
+    let is_for_topic = decoded
+        .destination
+        .as_ref()
+        .is_some_and(|destination| !destination.kind.is_queue());
+    let name = RETAIN.as_bytes();
+    is_for_topic
+        && decoded
+            .marshalled_properties
+            .as_ref()
+            .is_some_and(|bytes| bytes.windows(name.len()).any(|window| window == name))
 }

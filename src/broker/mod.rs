@@ -80,9 +80,10 @@ pub use self::error::Refusal;
 pub use self::lifecycle::Lifecycle;
 pub use self::message::{Message, MessageError};
 pub use self::options::BrokerOptions;
-pub use self::outbox::{ConsumerTag, Delivery, Outbox};
+pub use self::outbox::{ConsumerTag, Delivery, Order, Outbox};
 pub use self::redelivery::{Redelivery, RedeliveryDelay, RedeliveryPolicy};
 pub use self::status::{BrokerStatus, DestinationStatus, LimitStatus};
+pub use self::subscription::DurableOptions;
 pub use self::timestamp::{Stamping, TimeStamping};
 pub use self::transaction::{
     HeuristicOutcome, InDoubt, InDoubtDestination, InDoubtReport, TransactionName, Vote, XaError,

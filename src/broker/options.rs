@@ -7,6 +7,7 @@ use super::interceptor::Interceptors;
 use super::lifecycle::Lifecycle;
 use super::policy::Policies;
 use super::schedule::Scheduling;
+use super::subscription::DurableOptions;
 use super::usage::Limits;
 use super::{DiscardDeadLetters, Redelivery, Stamping};
 
@@ -31,6 +32,8 @@ pub struct BrokerOptions {
     pub interceptors: Interceptors,
     /// Whether and how messages are delivered later.
     pub scheduling: Scheduling,
+    /// Durable subscriptions.
+    pub durable: DurableOptions,
     /// How long the sequence of a producer that does nothing is remembered.
     pub producer_retention: Duration,
     /// What the broker changes in each message that comes.
@@ -62,6 +65,7 @@ impl Default for BrokerOptions {
             advisories: Advisories::default(),
             interceptors: Interceptors::default(),
             scheduling: Scheduling::default(),
+            durable: DurableOptions::default(),
             producer_retention: Duration::from_secs(24 * 60 * 60),
             stamping: Stamping::default(),
             redelivery: None,

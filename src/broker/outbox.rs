@@ -50,10 +50,22 @@ impl Delivery {
     }
 }
 
+/// Something that the broker wants a client to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Close this consumer.
+    Close(ConsumerTag),
+    /// Give this consumer another prefetch; 0 = ask for each message.
+    Prefetch(ConsumerTag, u32),
+}
+
 /// What waits to be written to one connection's socket.
 #[derive(Debug)]
 pub struct Outbox {
     deliveries: Mutex<VecDeque<Delivery>>,
+    orders: Mutex<Vec<Order>>,
+    /// Spares the look into the orders, of which there are hardly any.
+    has_orders: AtomicBool,
     bytes: AtomicUsize,
     limit_bytes: usize,
     /// Somebody found the outbox full and waits to be called again.
@@ -65,6 +77,8 @@ impl Outbox {
     pub(crate) fn new(limit_bytes: usize) -> Arc<Self> {
         Arc::new(Outbox {
             deliveries: Mutex::new(VecDeque::new()),
+            orders: Mutex::default(),
+            has_orders: AtomicBool::new(false),
             bytes: AtomicUsize::new(0),
             limit_bytes,
             is_waited_for: AtomicBool::new(false),
@@ -76,6 +90,21 @@ impl Outbox {
     pub(crate) fn push(&self, delivery: Delivery) {
         self.bytes.fetch_add(delivery.cost(), Ordering::Relaxed);
         self.deliveries.lock().push_back(delivery);
+    }
+
+    /// Puts an order in and wakes the connection.
+    pub(crate) fn order(&self, order: Order) {
+        self.orders.lock().push(order);
+        self.has_orders.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Takes all orders out.
+    pub fn take_orders(&self) -> Vec<Order> {
+        if !self.has_orders.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        mem::take(&mut *self.orders.lock())
     }
 
     /// Whether nothing should be put in; if so [`Outbox::take`] reports that somebody waits.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openwire::{ConnectionId, Destination, ProducerId};
+use openwire::{Destination, ProducerId};
 use parking_lot::Mutex;
 use storage::store::{AppendError, Enqueued, NewMessage, ProducerSequence};
 use storage::{Backlog, Lsn};
@@ -16,7 +16,7 @@ use super::dispatcher::Visit;
 use super::interceptor::Leg;
 use super::queue::Queue;
 use super::stock::PLAIN_ORDER;
-use super::topic::{Topic, offer};
+use super::topic::Topic;
 use super::{Broker, Message, Receipt, Refusal, wall_ms};
 
 /// Producers that were closed cleanly and are to be forgotten by the journal.
@@ -103,16 +103,8 @@ impl Broker {
             Target::Queue(queue) => queue.enqueue_memory(self, Arc::clone(message)),
             Target::Topic(topic) => {
                 let message = &self.shown_at(topic.name(), Arc::clone(message));
-                topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
-                self.advise_publication(topic, message);
-                topic.charge(message);
-                for queue in self.interested(topic, message) {
-                    // Whoever is not there misses what is not persistent.
-                    if queue.consumer_count() > 0 {
-                        queue.enqueue_memory(self, Arc::clone(message));
-                    }
-                }
-                offer(&topic.consumers(), message);
+                topic.publish_to_durable(self, message, None);
+                topic.published(self, message, None);
             }
         }
     }
@@ -164,24 +156,17 @@ impl Broker {
 
     /// Publishes, once `lsn` is released, what a target does not find in the journal.
     pub(super) fn publish_at(self: &Arc<Self>, lsn: Lsn, target: &Target, message: &Arc<Message>) {
-        let dispatcher = self.dispatcher();
         match target {
             Target::Queue(queue) => {
-                dispatcher.at(lsn, Visit::Enqueue(Arc::clone(queue), Arc::clone(message)));
+                let visit = Visit::Enqueue(Arc::clone(queue), Arc::clone(message));
+                self.dispatcher().at(lsn, visit);
             }
             Target::Topic(topic) => {
                 let message = &self.shown_at(topic.name(), Arc::clone(message));
                 if !message.is_journaled() {
-                    for queue in self.interested(topic, message) {
-                        if queue.consumer_count() > 0 {
-                            dispatcher.at(lsn, Visit::Enqueue(queue, Arc::clone(message)));
-                        }
-                    }
+                    topic.publish_to_durable(self, message, Some(lsn));
                 }
-                topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
-                self.advise_publication(topic, message);
-                topic.charge(message);
-                dispatcher.publish_at(lsn, topic, message);
+                topic.published(self, message, Some(lsn));
             }
         }
     }
@@ -201,7 +186,7 @@ impl Broker {
                 Target::Queue(_) => spread.elsewhere.push(leg.target.clone()),
                 Target::Topic(topic) => {
                     if message.is_journaled_at(topic.name()) {
-                        for queue in self.interested(topic, message) {
+                        for queue in topic.interested(self, message) {
                             spread.add(&queue);
                         }
                     }
@@ -230,16 +215,6 @@ impl Broker {
                 message
             }
         }
-    }
-
-    /// The durable subscriptions that want a message.
-    pub(super) fn interested(&self, topic: &Topic, message: &Message) -> Vec<Arc<Queue>> {
-        let durable = topic.durable();
-        durable
-            .iter()
-            .filter(|queue| !queue.shuns(message))
-            .map(Arc::clone)
-            .collect()
     }
 
     /// Lets the journal forget producers that were closed.
@@ -275,27 +250,5 @@ impl Broker {
             .iter()
             .flat_map(|connection| connection.producer_keys())
             .collect()
-    }
-}
-
-impl Queue {
-    /// Whether a durable subscription does not want its own connection's messages, and this is one.
-    fn shuns(&self, message: &Message) -> bool {
-        let Some(super::descriptor::Descriptor::Subscription { no_local: true, .. }) =
-            self.subscription()
-        else {
-            return false;
-        };
-        let Some(producer) = message.producer() else {
-            return false;
-        };
-        let from = ConnectionId {
-            value: producer.connection_id.clone(),
-        };
-        self.state
-            .lock()
-            .consumers
-            .iter()
-            .any(|consumer| consumer.address.connection == from)
     }
 }

@@ -72,7 +72,8 @@ pub struct DestinationStatus {
     pub producers: usize,
     /// Messages that came in this tenure.
     pub enqueued: u64,
-    /// Messages that were consumed, expired or given up in this tenure; of a topic always 0.
+    /// Messages that were consumed, expired or given up in this tenure; of a topic, what
+    /// its consumers without durable subscription acknowledged.
     pub dequeued: u64,
 }
 
@@ -143,8 +144,11 @@ impl Broker {
 
     fn subscription_statuses(&self) -> Vec<DestinationStatus> {
         let subscriptions = self.subscriptions.lock();
-        let status = |(key, queue): (&super::descriptor::SubscriptionKey, &std::sync::Arc<_>)| {
-            let queue: &super::queue::Queue = queue;
+        let status = |(key, subscription): (
+            &super::descriptor::SubscriptionKey,
+            &std::sync::Arc<super::subscription::Subscription>,
+        )| {
+            let queue = subscription.queue();
             let topic = queue.name().name.clone().unwrap_or_default();
             let name = format!("{topic} ({}, {})", key.client_id, key.name);
             let state = queue.state.lock();

@@ -164,7 +164,6 @@ impl Broker {
     }
 
     /// A consumer does not keep up with what its destination has for it.
-    #[allow(dead_code, reason = "who finds consumers slow calls it")]
     pub(in crate::broker) fn advise_slow_consumer(
         self: &Arc<Self>,
         destination: &Destination,

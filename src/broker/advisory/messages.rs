@@ -69,7 +69,6 @@ impl Broker {
 
     /// A message for a slow topic consumer was discarded, the `discarded`th of that consumer, if the
     /// policy wants that to be known.
-    #[allow(dead_code, reason = "topics with limits call it")]
     pub(in crate::broker) fn advise_discarded(
         self: &Arc<Self>,
         destination: &Destination,

@@ -174,7 +174,7 @@ impl Broker {
             if let Some(message) =
                 self.advisory(&one.topic, Some(one.payload), one.properties, only)
             {
-                consumer.offer(&Arc::new(message));
+                consumer.replay(&Arc::new(message));
             }
         }
     }

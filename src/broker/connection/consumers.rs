@@ -5,13 +5,28 @@ use std::sync::Arc;
 use openwire::ConsumerId;
 
 use super::{Connection, ConsumerRequest, Entry, Home, PullTimeout};
-use crate::broker::consumer::{Acknowledgement, Address, Consumer, LastDelivered, Terms};
-use crate::broker::descriptor::SubscriptionKey;
-use crate::broker::destination::Target;
+use crate::broker::consumer::{Acknowledgement, Address, LastDelivered};
 use crate::broker::names::Reach;
-use crate::broker::selector::Selector;
-use crate::broker::topic::TopicConsumer;
+use crate::broker::subscription::Subscription;
 use crate::broker::{Receipt, Refusal, TransactionName};
+
+/// What a new consumer was opened on.
+pub(super) struct Opened {
+    pub(super) home: Home,
+    /// The durable subscription that it is the consumer of.
+    pub(super) subscription: Option<Arc<Subscription>>,
+    pub(super) receipt: Receipt,
+}
+
+impl Opened {
+    pub(super) fn on(home: Home) -> Self {
+        Opened {
+            home,
+            subscription: None,
+            receipt: Receipt::Done,
+        }
+    }
+}
 
 impl Connection {
     /// Opens a consumer. A known one is left as it is.
@@ -29,108 +44,44 @@ impl Connection {
             }
         }
         let reach = self.broker.reach(&request.destination)?;
-        let (home, receipt) = match self.open(&request, reach.clone()) {
+        let settled = reach.receipt;
+        let opened = match self.open(&request, reach.clone()) {
             // It was removed, for nobody used it, just after it was found.
             Err(Refusal::NoSuchDestination(name)) if !name.kind.is_temporary() => {
-                self.open(&request, reach.clone())?
+                self.open(&request, reach)?
             }
             opened => opened?,
         };
-        if let Home::Topics(consumer, _) = &home {
-            self.broker.replay_advisories(&reach, consumer);
-        }
         let entry = Entry {
-            home,
+            home: opened.home,
+            subscription: opened.subscription,
             tag: request.tag,
             destination: request.destination.clone(),
         };
         self.broker
             .advise_consumer(&entry.destination, &request.announcement);
         self.inner.lock().consumers.insert(request.id, entry);
-        Ok(receipt.and(reach.receipt))
+        Ok(opened.receipt.and(settled))
     }
 
-    fn open(&self, request: &ConsumerRequest, reach: Reach) -> Result<(Home, Receipt), Refusal> {
-        let address = Address {
+    fn open(&self, request: &ConsumerRequest, reach: Reach) -> Result<Opened, Refusal> {
+        match &request.subscription_name {
+            _ if request.destination.kind.is_queue() => {
+                let home = self.open_on_queues(request, self.address(request), reach)?;
+                Ok(Opened::on(home))
+            }
+            Some(name) => self.open_on_subscription(request, name, reach),
+            None => self.open_on_topics(request, reach),
+        }
+    }
+
+    pub(super) fn address(&self, request: &ConsumerRequest) -> Address {
+        Address {
             id: request.id.clone(),
             tag: request.tag,
             connection: self.id.clone(),
             outbox: Arc::clone(&self.outbox),
-        };
-        if request.destination.kind.is_queue() {
-            let home = self.open_on_queues(request, address, reach)?;
-            return Ok((home, Receipt::Done));
         }
-        if let Some(selector) = Selector::of(request.selector.as_ref())? {
-            return Err(Refusal::SelectorUnsupported {
-                selector: selector.text().into(),
-            });
-        }
-        if !reach.patterns.is_empty() {
-            return Err(Refusal::UnsupportedName {
-                destination: request.destination.clone(),
-                what: "wildcards of topic consumers",
-            });
-        }
-        let destinations = &reach.names[..];
-        let prefetch = self.prefetch(request.prefetch);
-        if let Some(name) = &request.subscription_name {
-            let key = SubscriptionKey {
-                client_id: self.client_id.clone(),
-                name: name.detached(),
-            };
-            let [topic] = destinations else {
-                let destination = request.destination.clone();
-                let what = "composite destinations of durable subscriptions";
-                return Err(Refusal::UnsupportedName { destination, what });
-            };
-            let (queue, receipt) = self.broker.subscribe(&key, topic, None, request.no_local)?;
-            let consumer = Consumer::new(address, Terms::plain(prefetch), queue.window(prefetch));
-            queue.add_consumer(&self.broker, consumer)?;
-            return Ok((Home::Queue(queue), receipt));
-        }
-        let mut targets = Vec::new();
-        for destination in destinations {
-            let target = self.broker.target(destination)?;
-            if target.owner().is_some_and(|owner| *owner != self.id) {
-                return Err(Refusal::ForeignTemporary(destination.clone()));
-            }
-            targets.push(target);
-        }
-        Ok((
-            self.open_on_topics(request, address, prefetch, targets),
-            Receipt::Done,
-        ))
-    }
-
-    fn open_on_topics(
-        &self,
-        request: &ConsumerRequest,
-        address: Address,
-        prefetch: usize,
-        targets: Vec<Target>,
-    ) -> Home {
-        let limit = request
-            .pending_limit
-            .or(self.broker.options().pending_message_limit);
-        let memory = Arc::clone(self.broker.memory());
-        let limit = limit.unwrap_or(usize::MAX);
-        let consumer = TopicConsumer::new(
-            address,
-            prefetch,
-            request.no_local,
-            limit,
-            memory,
-            Arc::clone(&self.broker.expired),
-        );
-        let mut topics = Vec::new();
-        for target in targets {
-            if let Target::Topic(topic) = target {
-                topic.add_consumer(&consumer);
-                topics.push(topic);
-            }
-        }
-        Home::Topics(consumer, topics)
     }
 
     pub(super) fn prefetch(&self, wanted: u32) -> usize {
@@ -166,11 +117,10 @@ impl Connection {
                     queue.remove_consumer(&self.broker, id, last_delivered, unsent_from);
                 }
             }
-            Home::Topics(_, topics) => {
-                for topic in topics {
-                    topic.remove_consumer(id);
-                }
-            }
+            Home::Topics(consumer) => self.close_on_topics(consumer),
+        }
+        if let Some(subscription) = &entry.subscription {
+            subscription.went_offline();
         }
         let removal = openwire::RemoveInfo::of(id.clone()).into();
         self.broker.advise_consumer(&entry.destination, &removal);
@@ -210,7 +160,7 @@ impl Connection {
                 self.acknowledge_seen(&trail, consumer, acknowledgement);
                 Ok(Receipt::Done)
             }
-            Home::Topics(topic_consumer, _) => {
+            Home::Topics(topic_consumer) => {
                 topic_consumer.acknowledge(acknowledgement);
                 Ok(Receipt::Done)
             }
@@ -231,7 +181,7 @@ impl Connection {
                     queue.set_prefetch(&self.broker, consumer, prefetch);
                 }
             }
-            Home::Topics(topic_consumer, _) => topic_consumer.set_prefetch(prefetch),
+            Home::Topics(topic_consumer) => topic_consumer.set_prefetch(prefetch),
         }
         Ok(())
     }
@@ -252,7 +202,7 @@ impl Connection {
                 }
                 None
             }
-            Home::Topics(topic_consumer, _) => Some(topic_consumer.pull(is_immediate)),
+            Home::Topics(topic_consumer) => Some(topic_consumer.pull(is_immediate)),
         };
         let (PullTimeout::After(time), Some(number)) = (timeout, number) else {
             return Ok(());
@@ -265,7 +215,7 @@ impl Connection {
                 Home::Queues(wide) => wide.give_up_pull(number),
                 // Its end is told without that.
                 Home::Browser(_) => {}
-                Home::Topics(topic_consumer, _) => topic_consumer.give_up_pull(number),
+                Home::Topics(topic_consumer) => topic_consumer.give_up_pull(number),
             }
         });
         Ok(())
@@ -289,7 +239,7 @@ impl Connection {
                         queue.dispatch(&self.broker);
                     }
                 }
-                Home::Topics(consumer, _) => consumer.resume(),
+                Home::Topics(consumer) => consumer.resume(),
             }
         }
     }

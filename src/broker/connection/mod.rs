@@ -5,6 +5,7 @@ mod consumers;
 mod producers;
 mod queues;
 mod schedule;
+mod topics;
 mod transactions;
 
 use std::collections::HashMap;
@@ -23,7 +24,8 @@ use crate::broker::interceptor::Route;
 use crate::broker::names;
 use crate::broker::outbox::{ConsumerTag, Outbox};
 use crate::broker::queue::Queue;
-use crate::broker::topic::{Topic, TopicConsumer};
+use crate::broker::subscription::Subscription;
+use crate::broker::topic::TopicConsumer;
 use crate::broker::transaction::Transaction;
 use crate::broker::wide::WideConsumer;
 use crate::broker::{Broker, Receipt, Refusal};
@@ -67,6 +69,8 @@ pub struct ConsumerRequest {
     pub priority: i8,
     /// It is the consumer of the durable subscription with this name.
     pub subscription_name: Option<WireString>,
+    /// It wants to see what was published before it came, for topics.
+    pub is_retroactive: bool,
     /// How many messages may wait beyond its prefetch, for topics.
     pub pending_limit: Option<usize>,
     /// The announcement in its canonical form, for advisories.
@@ -111,6 +115,8 @@ struct Inner {
 
 struct Entry {
     home: Home,
+    /// The durable subscription that it is the consumer of.
+    subscription: Option<Arc<Subscription>>,
     tag: ConsumerTag,
     destination: Destination,
 }
@@ -121,7 +127,7 @@ enum Home {
     Queues(Arc<WideConsumer>),
     /// A browser of several queues.
     Browser(Arc<Trail>),
-    Topics(Arc<TopicConsumer>, Vec<Arc<Topic>>),
+    Topics(Arc<TopicConsumer>),
 }
 
 /// Where messages for a name go, as it was worked out once.

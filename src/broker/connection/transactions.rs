@@ -175,7 +175,7 @@ impl Connection {
                     self.acknowledge_seen(&trail, consumer, acknowledgement);
                     Ok(())
                 }
-                Home::Topics(topic_consumer, _) => {
+                Home::Topics(topic_consumer) => {
                     transaction.acknowledged();
                     topic_consumer.acknowledge(acknowledgement);
                     Ok(())

@@ -108,7 +108,7 @@ impl Default for Policy {
         Policy {
             queue_prefetch: 1000,
             queue_browser_prefetch: 500,
-            topic_prefetch: 32_766,
+            topic_prefetch: 32_767,
             durable_topic_prefetch: 100,
             use_prefetch_extension: true,
             prioritized_messages: false,

@@ -12,6 +12,8 @@ mod order;
 mod schedules;
 mod selectors;
 mod statistics;
+mod subscriptions;
+mod topics;
 mod transactions;
 mod wide;
 mod xa;
@@ -185,6 +187,7 @@ impl Peer {
             is_exclusive: false,
             priority: 0,
             subscription_name: None,
+            is_retroactive: false,
             pending_limit: None,
             announcement: Command::Null,
         }

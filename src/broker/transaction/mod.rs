@@ -21,7 +21,6 @@ use super::destination::Target;
 use super::interceptor::Leg;
 use super::queue::Queue;
 use super::schedule::{Delayed, NewJob};
-use super::topic::offer;
 use super::usage::StoreCharge;
 use super::{Broker, Message, Receipt, Refusal};
 
@@ -378,9 +377,7 @@ fn publish_now(broker: &Arc<Broker>, target: &Target, message: &Arc<Message>) {
         // Its durable subscriptions have nothing of it, or the journal would know.
         Target::Topic(topic) if message.is_journaled_at(topic.name()) => {
             let message = broker.shown_at(topic.name(), Arc::clone(message));
-            topic.counters.enqueued.fetch_add(1, Ordering::Relaxed);
-            broker.advise_publication(topic, &message);
-            offer(&topic.consumers(), &message);
+            topic.published(broker, &message, None);
         }
         Target::Queue(_) | Target::Topic(_) => broker.publish_memory(target, message),
     }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openwire::{
-    BrokerInfo, Command, ConnectionControl, ConnectionError, ConnectionInfo, Dialect, Dispatch,
-    ExceptionResponse, KeepAliveInfo, MessageDispatch, Negotiated, ProducerAck, ProducerId,
-    Response, Version, WireFormat, WireString, decode, encode, encode_dispatch, negotiate,
+    BrokerInfo, Command, ConnectionControl, ConnectionError, ConnectionInfo, ConsumerControl,
+    Dialect, Dispatch, ExceptionResponse, KeepAliveInfo, MessageDispatch, Negotiated, ProducerAck,
+    ProducerId, Response, Version, WireFormat, WireString, decode, encode, encode_dispatch,
+    negotiate,
 };
 use storage::Lsn;
 use tokio::net::TcpStream;
@@ -23,7 +24,7 @@ use super::flow::{Goodbye, Ticket};
 use super::session::{Outcome, Session};
 use super::wire::{Read, Wire};
 use crate::broker::usage::{LargePass, WaitingRoom};
-use crate::broker::{Broker, ConnectRequest, Delivery, LastDelivered, Phase, Receipt};
+use crate::broker::{Broker, ConnectRequest, Delivery, LastDelivered, Order, Phase, Receipt};
 
 /// The first frame of a peer is small; before it nothing is known of the peer.
 const FIRST_FRAME_BYTES: usize = 64 << 10;
@@ -640,6 +641,9 @@ impl ConnectionTask {
         let Some(connection) = self.session.open_connection().map(Arc::clone) else {
             return;
         };
+        for order in connection.outbox().take_orders() {
+            self.pass_order(order);
+        }
         while self.wire.outgoing.len() < self.options.write_bytes {
             let room = self.options.write_bytes - self.wire.outgoing.len();
             let is_waited_for = connection.outbox().take(room, &mut self.deliveries);
@@ -655,6 +659,24 @@ impl ConnectionTask {
         }
         // The rest stays in the outbox: whoever wakes next must find the wake-up still there.
         connection.outbox().wake();
+    }
+
+    fn pass_order(&mut self, order: Order) {
+        let (tag, is_close, prefetch) = match order {
+            Order::Close(tag) => (tag, true, 0),
+            Order::Prefetch(tag, prefetch) => (tag, false, prefetch),
+        };
+        // Closed meanwhile: there is nothing left to order.
+        let Some(consumer_id) = self.session.consumer(tag) else {
+            return;
+        };
+        let control = ConsumerControl {
+            consumer_id: Some(consumer_id.clone()),
+            close: is_close,
+            prefetch: i32::try_from(prefetch).unwrap_or(i32::MAX),
+            ..ConsumerControl::default()
+        };
+        self.tell(&control.into());
     }
 
     fn deliver(&mut self, delivery: &Delivery) {

@@ -128,8 +128,8 @@ fn class_of(refusal: &Refusal) -> &'static str {
         Refusal::Xa { .. } => exception::XA,
         Refusal::TemporaryInUse { .. }
         | Refusal::DestinationInUse { .. }
-        | Refusal::SelectorUnsupported { .. }
         | Refusal::SubscriptionInUse { .. }
+        | Refusal::SubscriptionActive
         | Refusal::NoSuchConsumer(_)
         | Refusal::NotOutstanding { .. }
         | Refusal::CountMismatch { .. }

@@ -152,6 +152,7 @@ impl Session {
             is_exclusive: info.exclusive,
             priority: info.priority,
             subscription_name: info.subscription_name.clone(),
+            is_retroactive: info.retroactive,
             pending_limit: usize::try_from(info.maximum_pending_message_limit)
                 .ok()
                 .filter(|&limit| limit > 0),
