@@ -21,6 +21,7 @@ use super::dispatcher::Dispatcher;
 use super::expiry::Expired;
 use super::producer::Forgotten;
 use super::schedule::{self, Scheduler};
+use super::security::{Permits, Standing};
 use super::subscription::Subscription;
 use super::transaction::Branches;
 use super::usage::{self, Memory, Usage};
@@ -301,7 +302,9 @@ impl Broker {
             return Err(Refusal::ClientIdMissing);
         }
         loop {
-            let old = match self.try_connect(&request) {
+            // First of all: nobody's old connection is closed for somebody who is not admitted.
+            let standing = self.options.access.admit(&request.credentials)?;
+            let old = match self.try_connect(&request, standing) {
                 Ok(connection) => {
                     self.advise_connection(&request.announcement);
                     return Ok(connection);
@@ -317,6 +320,7 @@ impl Broker {
     fn try_connect(
         self: &Arc<Self>,
         request: &ConnectRequest,
+        standing: Standing,
     ) -> Result<Arc<Connection>, Conflict> {
         let mut connections = self.connections.lock();
         if let Some(old) = connections.by_id.get(&request.id) {
@@ -328,7 +332,7 @@ impl Broker {
                 connection: other.to_string(),
             }));
         }
-        let connection = Connection::new(Arc::clone(self), request);
+        let connection = Connection::new(Arc::clone(self), request, standing);
         connections
             .by_client_id
             .insert(request.client_id.clone(), request.id.clone());
@@ -336,6 +340,12 @@ impl Broker {
             .by_id
             .insert(request.id.clone(), Arc::clone(&connection));
         Ok(connection)
+    }
+
+    /// What the user of a connection may do; None = everything.
+    pub(super) fn permits_of(&self, connection: &ConnectionId) -> Option<Arc<Permits>> {
+        let connections = self.connections.lock();
+        connections.by_id.get(connection)?.permits().cloned()
     }
 
     pub(super) fn disconnected(&self, connection: &Connection) {

@@ -10,6 +10,7 @@ use super::descriptor::Descriptor;
 use super::names::{self, Reach};
 use super::policy::{DestinationPattern, Policy};
 use super::queue::Queue;
+use super::security::Permits;
 use super::stock::PLAIN_ORDER;
 use super::topic::Topic;
 use super::{Broker, Message, Receipt, Refusal};
@@ -120,12 +121,18 @@ pub(super) type Attach = Box<dyn Fn(&Arc<Broker>, &Target) + Send + Sync>;
 struct Watcher {
     consumer: ConsumerId,
     patterns: Vec<DestinationPattern>,
+    /// What the consumer's user may do; None = everything.
+    permits: Option<Arc<Permits>>,
     attach: Attach,
 }
 
 impl Watcher {
     fn wants(&self, name: &Destination) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(name))
+            && self
+                .permits
+                .as_ref()
+                .is_none_or(|permits| permits.may_read(name))
     }
 }
 
@@ -200,10 +207,12 @@ impl Broker {
         patterns: Vec<DestinationPattern>,
         attach: Attach,
     ) {
+        let permits = self.permits_of(&consumer.connection());
         let mut destinations = self.destinations.write();
         let watcher = Watcher {
             consumer: consumer.clone(),
             patterns,
+            permits,
             attach,
         };
         for (name, target) in &destinations.by_name {

@@ -149,6 +149,25 @@ pub enum Refusal {
     /// An acknowledgement that names no message.
     #[error("an acknowledgement of consumer `{0}` names no message")]
     EmptyAcknowledgement(ConsumerId),
+    /// A user that is unknown, or a password that is not the user's.
+    #[error("User name [{user}] or password is invalid.")]
+    BadCredentials {
+        /// The name that was given.
+        user: String,
+    },
+    /// Somebody whom nobody authenticated, where rights are needed.
+    #[error("User is not authenticated.")]
+    NotAuthenticated,
+    /// Something that the user has no right to do.
+    #[error("User {user} is not authorized to {action}: {destination}")]
+    NotAuthorized {
+        /// The user.
+        user: String,
+        /// What it wanted to do.
+        action: &'static str,
+        /// With which destination.
+        destination: Destination,
+    },
     /// The connection or the broker is closing.
     #[error("the connection is closing")]
     Closing,

@@ -50,6 +50,7 @@ mod producer;
 mod queue;
 mod redelivery;
 pub mod schedule;
+pub mod security;
 pub mod selector;
 mod spill;
 mod spool;

@@ -7,6 +7,7 @@ use super::interceptor::Interceptors;
 use super::lifecycle::Lifecycle;
 use super::policy::Policies;
 use super::schedule::Scheduling;
+use super::security::Access;
 use super::subscription::DurableOptions;
 use super::usage::Limits;
 use super::{DiscardDeadLetters, Redelivery, Stamping};
@@ -22,6 +23,8 @@ pub struct BrokerOptions {
     pub limits: Limits,
     /// What was chosen for single destinations.
     pub policies: Policies,
+    /// Who may connect, and do what.
+    pub access: Access,
     /// How long destinations live.
     pub lifecycle: Lifecycle,
     /// Answer questions for statistics that come by message; ActiveMQ's `statisticsBrokerPlugin`.
@@ -60,6 +63,7 @@ impl Default for BrokerOptions {
             memory_bytes: 64 << 20,
             limits: Limits::default(),
             policies: Policies::default(),
+            access: Access::default(),
             lifecycle: Lifecycle::default(),
             statistics: false,
             advisories: Advisories::default(),

@@ -91,6 +91,20 @@ fn summary(config: &Config) -> String {
         "limits",
         format!("memory {memory}, store {store}, temp {temp}"),
     );
+    let security = &config.security;
+    let clients = match (
+        security.authentication.value,
+        security.anonymous_access_allowed.value,
+    ) {
+        (false, _) => "anybody".to_owned(),
+        (true, false) => format!("{} users", security.user_count()),
+        (true, true) => format!("{} users and anonymous ones", security.user_count()),
+    };
+    let rights = match security.authorization_required.value {
+        true => "as authorized",
+        false => "everything",
+    };
+    line("clients", format!("{clients}, may do {rights}"));
     for (pattern, _) in &config.policies.entries {
         line("policy for", pattern.to_string());
     }

@@ -130,7 +130,7 @@ fn forward_to(table: Table, section: &str, report: &mut Report) -> Vec<ForwardTo
     patterns
         .into_iter()
         .map(|pattern| ForwardTo {
-            destination: pattern.as_destination(),
+            destination: pattern.to_destination(),
             selector: selector.clone(),
         })
         .collect()

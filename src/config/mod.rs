@@ -17,6 +17,7 @@ mod log;
 mod openwire;
 mod policy;
 mod reader;
+mod security;
 mod setting;
 mod share;
 mod size;
@@ -42,6 +43,7 @@ pub use openwire::OpenWire;
 pub use policy::PolicyEntries;
 pub use reader::Override;
 use reader::Source;
+pub use security::Security;
 pub use setting::{Expected, FromRaw, Origin, Raw, Setting};
 pub use share::Share;
 pub use size::Size;
@@ -63,6 +65,8 @@ pub struct Config {
     pub openwire: OpenWire,
     /// `[limits]`
     pub limits: Limits,
+    /// `[security]`
+    pub security: Security,
     /// `[[policy]]`
     pub policies: PolicyEntries,
     /// `[[virtual_topic]]` and its like
@@ -86,6 +90,7 @@ impl Default for Config {
             listeners: Listeners::new(),
             openwire: OpenWire::new(),
             limits: Limits::new(),
+            security: Security::new(),
             policies: PolicyEntries::default(),
             interceptors: Interceptors::default(),
             statistics: false,
@@ -139,6 +144,7 @@ impl Config {
         config.listeners.read(&mut source);
         config.openwire.read(&mut source);
         config.limits.read(&mut source);
+        config.security.read(&mut source);
         config.policies = PolicyEntries::read(&mut source, &config.base_policy());
         config.interceptors = interceptors::read(&mut source, &config.broker.behaviour);
         for table in source.take_tables("statistics") {
@@ -147,7 +153,6 @@ impl Config {
         }
         config.http.read(&mut source);
         config.log.read(&mut source);
-        source.refuse_unsafe();
         let (report, mut keys) = source.finish();
         keys.extend(report.known);
         let mut faults = report.faults;

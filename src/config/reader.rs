@@ -187,7 +187,7 @@ impl Source {
     }
 
     /// Elements that keep people out are faults, unless the user wants to go without them.
-    pub(super) fn refuse_unsafe(&mut self) {
+    pub(super) fn refuse_unsafe(&mut self) -> bool {
         let mut go_without = Setting::default_of(false);
         self.take("security", "ignore_unsupported", &mut go_without);
         for (element, origin) in std::mem::take(&mut self.unsafe_elements) {
@@ -206,6 +206,7 @@ impl Source {
                     .to_owned(),
             });
         }
+        go_without.value
     }
 
     /// All faults; whatever nobody took is one.

@@ -130,6 +130,9 @@ pub struct Expected(pub &'static str);
 
 /// A type that a setting can have.
 pub trait FromRaw: Sized {
+    /// The value must not be shown in complaints.
+    const IS_SECRET: bool = false;
+
     /// Reads the value.
     ///
     /// # Errors

@@ -196,7 +196,10 @@ impl<'r> TableReader<'r> {
         match T::from_raw(&value.raw) {
             Ok(read) => Some((read, value.origin)),
             Err(expected) => {
-                let shown = value.raw.to_string();
+                let shown = match T::IS_SECRET {
+                    true => "***".to_owned(),
+                    false => value.raw.to_string(),
+                };
                 let advice = value.raw.advice(expected);
                 self.fault_at(value.origin, &value.shown, shown, advice);
                 None

@@ -27,6 +27,10 @@ fn assert_same(one: &Config, other: &Config) {
     assert_eq!(one.limits, other.limits);
     assert_eq!(one.policies, other.policies);
     assert_eq!(
+        format!("{:?}", one.security.access(&one.broker.behaviour)),
+        format!("{:?}", other.security.access(&other.broker.behaviour))
+    );
+    assert_eq!(
         format!("{:?}", one.interceptors),
         format!("{:?}", other.interceptors)
     );
@@ -117,7 +121,7 @@ the configuration has 6 faults:
   baton.toml:7: `tenure.lease = \"ten\"`: expected a time with a unit (ms, s, min, h, d), like \"10s\" or \"500ms\"; a plain number is milliseconds
   baton.toml:8: `tenure.takeover = \"never\"`: expected \"lock\" or \"lock_or_lease\"
   baton.toml:11: `listeners.openwire = [\"tcp://127.0.0.1:8161\", \"ssl://a:1\"]`: expected `tcp://host:port` without options, like \"tcp://127.0.0.1:61616\"
-  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, listeners, openwire, limits, policy, virtual_topic, composite_queue, composite_topic, mirrored_queue, destination_path_separator, statistics, http, log, security"
+  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, listeners, openwire, limits, security, policy, virtual_topic, composite_queue, composite_topic, mirrored_queue, destination_path_separator, statistics, http, log"
     );
 }
 
@@ -245,6 +249,17 @@ fn example() -> String {
 
 /// Keys of what may be there any number of times, and the names of those tables.
 fn is_of_a_table(key: &str) -> bool {
+    let is_secured = [
+        "security.user",
+        "security.authorization",
+        "security.temporary",
+    ];
+    if is_secured
+        .iter()
+        .any(|table| key.starts_with(table) && key != "security.authorization_required")
+    {
+        return true;
+    }
     [
         "policy",
         "virtual_topic",

@@ -21,6 +21,7 @@ pub(super) fn broker(config: &Config, peers: Vec<String>) -> BrokerOptions {
         memory_bytes: bytes(broker.message_memory.value.0),
         limits: limits(config),
         policies: config.policies.policies(&config.base_policy()),
+        access: config.security.access(behaviour),
         lifecycle: lifecycle(config),
         advisories: Advisories {
             is_enabled: behaviour.advisory_support.value,
@@ -55,7 +56,7 @@ fn lifecycle(config: &Config) -> Lifecycle {
 /// A name that the configuration has been checked for.
 fn destination(name: &str) -> Option<Destination> {
     let pattern = DestinationPattern::parse(name).ok()?;
-    Some(pattern.as_destination())
+    Some(pattern.to_destination())
 }
 
 fn limits(config: &Config) -> Limits {

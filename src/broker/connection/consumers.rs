@@ -43,6 +43,7 @@ impl Connection {
                 return Ok(Receipt::Done);
             }
         }
+        self.check_consumption(&request.destination)?;
         let reach = self.broker.reach(&request.destination)?;
         let settled = reach.receipt;
         let opened = match self.open(&request, reach.clone()) {

@@ -24,6 +24,7 @@ use crate::broker::interceptor::Route;
 use crate::broker::names;
 use crate::broker::outbox::{ConsumerTag, Outbox};
 use crate::broker::queue::Queue;
+use crate::broker::security::{Action, Credentials, Permits, Standing};
 use crate::broker::subscription::Subscription;
 use crate::broker::topic::TopicConsumer;
 use crate::broker::transaction::Transaction;
@@ -42,7 +43,9 @@ pub struct ConnectRequest {
     pub client_id: WireString,
     /// The client comes back after a loss: what it sends may be a repetition.
     pub is_reconnect: bool,
-    /// The announcement in its canonical form, for advisories.
+    /// Who the client says it is.
+    pub credentials: Credentials,
+    /// The announcement in its canonical form, for advisories; without the password.
     pub announcement: Command,
 }
 
@@ -95,6 +98,7 @@ pub struct Connection {
     client_id: WireString,
     is_reconnect: bool,
     announcement: Command,
+    standing: Standing,
     outbox: Arc<Outbox>,
     inner: Mutex<Inner>,
     is_replaced: watch::Sender<bool>,
@@ -147,7 +151,11 @@ struct Producer {
 }
 
 impl Connection {
-    pub(super) fn new(broker: Arc<Broker>, request: &ConnectRequest) -> Arc<Self> {
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        request: &ConnectRequest,
+        standing: Standing,
+    ) -> Arc<Self> {
         let outbox = Outbox::new(broker.options().outbox_bytes);
         Arc::new(Connection {
             broker,
@@ -155,6 +163,7 @@ impl Connection {
             client_id: request.client_id.clone(),
             is_reconnect: request.is_reconnect,
             announcement: request.announcement.clone(),
+            standing,
             outbox,
             inner: Mutex::default(),
             is_replaced: watch::Sender::new(false),
@@ -180,6 +189,38 @@ impl Connection {
         &self.outbox
     }
 
+    /// What its user may do; None = everything.
+    pub(super) fn permits(&self) -> Option<&Arc<Permits>> {
+        self.standing.permits.as_ref()
+    }
+
+    /// Refuses to do something with one of several destinations when the user may not.
+    fn check_all(&self, action: Action, destinations: &[Destination]) -> Result<(), Refusal> {
+        match &self.standing.permits {
+            Some(permits) => permits.check_all(action, destinations),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses to make those destinations that are not there when the user may not.
+    fn check_creation(&self, destinations: &[Destination]) -> Result<(), Refusal> {
+        match &self.standing.permits {
+            Some(permits) => permits.check_creation(&self.broker, destinations),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses to consume from a destination when the user may not.
+    fn check_consumption(&self, destination: &Destination) -> Result<(), Refusal> {
+        let Some(permits) = &self.standing.permits else {
+            return Ok(());
+        };
+        let separator = self.broker.options().interceptors.path_separator.as_deref();
+        let read = names::read(destination, separator)?;
+        permits.check_all(Action::Read, &names::parts(&read)?)?;
+        permits.check_creation(&self.broker, &names::reach(&read)?.names)
+    }
+
     pub(super) fn announcement(&self) -> &Command {
         &self.announcement
     }
@@ -203,6 +244,7 @@ impl Connection {
     /// # Errors
     /// When another connection has one of this name.
     pub fn add_temporary(&self, name: &Destination) -> Result<(), Refusal> {
+        self.check_creation(std::slice::from_ref(name))?;
         if self.broker.add_temporary(name, &self.id)? {
             self.inner.lock().temporaries.push(name.detached());
         }
@@ -214,6 +256,7 @@ impl Connection {
     /// # Errors
     /// When it has consumers, or is another connection's.
     pub fn remove_temporary(&self, name: &Destination) -> Result<(), Refusal> {
+        self.check_all(Action::Remove, std::slice::from_ref(name))?;
         self.broker.remove_temporary(name, &self.id, false)?;
         let mut inner = self.inner.lock();
         inner.temporaries.retain(|other| other != name);
@@ -226,7 +269,9 @@ impl Connection {
     /// # Errors
     /// When its name cannot be used.
     pub fn add_destination(&self, name: &Destination) -> Result<(), Refusal> {
-        for part in self.named(name)? {
+        let parts = self.named(name)?;
+        self.check_creation(&parts)?;
+        for part in parts {
             self.broker.target(&part)?;
         }
         Ok(())
@@ -238,7 +283,9 @@ impl Connection {
     /// When somebody consumes from it, or the journal does not take it.
     pub fn remove_destination(&self, name: &Destination) -> Result<Receipt, Refusal> {
         let mut receipt = Receipt::Done;
-        for part in self.named(name)? {
+        let parts = self.named(name)?;
+        self.check_all(Action::Remove, &parts)?;
+        for part in parts {
             receipt = receipt.and(self.broker.remove_destination(&part, Some(&self.id))?);
         }
         Ok(receipt)

@@ -12,6 +12,7 @@ use super::{Connection, Inner, Producer, ROUTES_REMEMBERED, Routed};
 use crate::broker::interceptor::{Leg, Route};
 use crate::broker::names;
 use crate::broker::producer::producer_key;
+use crate::broker::security::Action;
 use crate::broker::statistics;
 use crate::broker::{Message, MessageError, Receipt, Refusal, TransactionName, wall_ms};
 
@@ -31,7 +32,10 @@ impl Connection {
         }
         let mut destinations = Vec::new();
         if let Some(destination) = destination {
-            for part in self.named(destination)? {
+            let parts = self.named(destination)?;
+            self.check_all(Action::Write, &parts)?;
+            self.check_creation(&parts)?;
+            for part in parts {
                 let target = self.broker.target(&part)?;
                 target.counters().producers.fetch_add(1, Ordering::Relaxed);
                 self.broker.advise_producer(Some(&part), announcement);
@@ -102,7 +106,13 @@ impl Connection {
         decoded: &openwire::Message,
     ) -> Result<Message, MessageError> {
         let memory = self.broker.memory();
-        match self.broker.options().stamping.apply(decoded, wall_ms) {
+        let stamped = self.broker.options().stamping.apply(decoded, wall_ms);
+        if let Some(user_id) = &self.standing.user_id {
+            let mut message = stamped.unwrap_or_else(|| decoded.clone());
+            message.user_id.clone_from(user_id);
+            return Message::made(&message, memory);
+        }
+        match stamped {
             None => Message::received(frame, version, decoded, memory),
             Some(stamped) => Message::made(&stamped, memory),
         }
@@ -213,6 +223,11 @@ impl Connection {
         }
         let separator = self.broker.options().interceptors.path_separator.as_deref();
         let read = names::read(name, separator)?;
+        if let Some(permits) = &self.standing.permits {
+            let parts = names::parts(&read)?;
+            permits.check_all(Action::Write, &parts)?;
+            permits.check_creation(&self.broker, &parts)?;
+        }
         let routed = Routed {
             version,
             route: self.broker.route(&read)?,

@@ -81,16 +81,6 @@ impl DestinationPattern {
         Destination::new(self.kind, name)
     }
 
-    /// The destination that it is the name of, wildcards standing for themselves.
-    #[must_use]
-    pub fn as_destination(&self) -> Destination {
-        let name = String::from_utf8_lossy(&self.text()).into_owned();
-        Destination {
-            kind: self.kind,
-            ..Destination::queue(name)
-        }
-    }
-
     /// Whether its name has a wildcard.
     #[must_use]
     pub fn has_wildcard(&self) -> bool {
@@ -132,6 +122,23 @@ impl DestinationPattern {
                 (Some(Part::Rest), _) | (_, Some(Part::Rest)) | (None, None) => {
                     self.kind == other.kind
                 }
+                (Some(Part::AnyOne), Some(_)) | (Some(_), Some(Part::AnyOne)) => continue,
+                (Some(Part::Name(a)), Some(Part::Name(b))) if a == b => continue,
+                _ => false,
+            };
+        }
+    }
+
+    /// Whether what holds for it concerns a name, too, which may have wildcards itself: a `*` in the name stands
+    /// for any part of the pattern's, a `>` for itself alone. So it is with ActiveMQ's authorization.
+    pub(in crate::broker) fn is_about(&self, name: &Self) -> bool {
+        let (mut mine, mut theirs) = (self.parts.iter(), name.parts.iter());
+        if self.kind != name.kind {
+            return false;
+        }
+        loop {
+            return match (mine.next(), theirs.next()) {
+                (Some(Part::Rest), _) | (None, None) => true,
                 (Some(Part::AnyOne), Some(_)) | (Some(_), Some(Part::AnyOne)) => continue,
                 (Some(Part::Name(a)), Some(Part::Name(b))) if a == b => continue,
                 _ => false,

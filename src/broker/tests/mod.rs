@@ -35,6 +35,7 @@ use storage::{Epoch, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::security::Credentials;
 use super::*;
 
 /// A broker on a temporary directory.
@@ -123,6 +124,7 @@ impl Fixture {
             id: ConnectionId::new(name),
             client_id: name.into(),
             is_reconnect,
+            credentials: Credentials::default(),
             announcement: Command::Null,
         };
         let connection = self

@@ -449,3 +449,93 @@ fn a_selector_that_is_none_is_a_fault() {
         "{error}"
     );
 }
+
+#[test]
+fn users_and_authorizations_are_read_and_passwords_never_shown() {
+    let config = inside(
+        r#"<plugins>
+        <simpleAuthenticationPlugin anonymousAccessAllowed="true" anonymousUser="nobody" anonymousGroup="guests"><users>
+          <authenticationUser username="system" password="hidden-word" groups="users,admins"/>
+        </users></simpleAuthenticationPlugin>
+        <authorizationPlugin><map><authorizationMap>
+          <authorizationEntries>
+            <authorizationEntry queue="A.&gt;" read="admins, users" write="users" admin="admins"/>
+            <authorizationEntry topic="T" read="*"/>
+          </authorizationEntries>
+          <tempDestinationAuthorizationEntry><tempDestinationAuthorizationEntry admin="users"/></tempDestinationAuthorizationEntry>
+        </authorizationMap></map></authorizationPlugin></plugins>"#,
+    );
+    assert_eq!(config.notes, []);
+    assert!(!format!("{config:?}").contains("hidden-word"));
+    let access = config.security.access(&config.broker.behaviour);
+    let authentication = access.authentication.expect("users are asked for");
+    let anonymous = authentication
+        .anonymous
+        .expect("anonymous ones are admitted");
+    assert_eq!(
+        (anonymous.user.as_str(), anonymous.group.as_str()),
+        ("nobody", "guests")
+    );
+    let [user] = &authentication.users[..] else {
+        panic!("{:?}", authentication.users);
+    };
+    assert_eq!(
+        (user.name.as_str(), &user.groups[..]),
+        ("system", &["users".to_owned(), "admins".to_owned()][..])
+    );
+    let authorization = access.authorization.expect("there is a map");
+    let (pattern, grants) = &authorization.entries[0];
+    assert_eq!(pattern.to_string(), "queue://A.>");
+    assert_eq!(grants.read, ["admins", "users"]);
+    assert_eq!(authorization.entries[1].0.to_string(), "topic://T");
+    assert_eq!(
+        authorization
+            .temporary
+            .as_ref()
+            .map(|grants| grants.admin.clone()),
+        Some(vec!["users".to_owned()])
+    );
+}
+
+#[test]
+fn a_plugin_without_users_admits_nobody() {
+    let config = inside(
+        "<plugins><simpleAuthenticationPlugin/><authorizationPlugin><map><authorizationMap/></map></authorizationPlugin></plugins>",
+    );
+    let access = config.security.access(&config.broker.behaviour);
+    assert!(
+        access
+            .authentication
+            .expect("users are asked for")
+            .users
+            .is_empty()
+    );
+    assert!(
+        access
+            .authorization
+            .expect("there is a map")
+            .entries
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_user_without_a_known_password_is_a_fault_and_no_password_is_shown() {
+    for user in [
+        "<authenticationUser username=\"u\" password=\"hidden${nobody.knows}\"/>",
+        "<authenticationUser username=\"u\"/>",
+    ] {
+        let text = broker(
+            "",
+            &format!(
+                "<plugins><simpleAuthenticationPlugin><users>{user}</users></simpleAuthenticationPlugin></plugins>"
+            ),
+        );
+        let error = load(&text).expect_err("no password").to_string();
+        assert!(
+            error.contains("`<authenticationUser> password`: a user needs one"),
+            "{error}"
+        );
+        assert!(!error.contains("hidden"), "{error}");
+    }
+}

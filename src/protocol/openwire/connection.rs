@@ -23,6 +23,7 @@ use super::error::{End, Failure};
 use super::flow::{Goodbye, Ticket};
 use super::session::{Outcome, Session};
 use super::wire::{Read, Wire};
+use crate::broker::security::{Credentials, Secret};
 use crate::broker::usage::{LargePass, WaitingRoom};
 use crate::broker::{Broker, ConnectRequest, Delivery, LastDelivered, Order, Phase, Receipt};
 
@@ -499,12 +500,12 @@ impl ConnectionTask {
         Ok(())
     }
 
-    async fn connect(&mut self, info: ConnectionInfo) -> Result<Result<Outcome, Failure>, End> {
-        let Some(id) = &info.connection_id else {
+    async fn connect(&mut self, mut info: ConnectionInfo) -> Result<Result<Outcome, Failure>, End> {
+        let Some(id) = info.connection_id.clone() else {
             return Ok(Err(Failure::Misuse("a ConnectionInfo without id")));
         };
         if let Some(present) = self.session.open_connection() {
-            return Ok(if present.id() == id {
+            return Ok(if *present.id() == id {
                 Ok(Outcome::Done)
             } else {
                 Err(Failure::Misuse("a second connection on the same socket"))
@@ -519,6 +520,13 @@ impl ConnectionTask {
                 .map(WireString::detached)
                 .unwrap_or_default(),
             is_reconnect: info.failover_reconnect,
+            credentials: Credentials {
+                user: info.user_name.as_ref().map(WireString::detached),
+                password: info
+                    .password
+                    .take()
+                    .map(|password| Secret::new(password.expose().to_string())),
+            },
             announcement: Command::from(info),
         };
         let mut phase = self.broker.watch_phase();

@@ -113,6 +113,9 @@ impl Failure {
 
 fn class_of(refusal: &Refusal) -> &'static str {
     match refusal {
+        Refusal::BadCredentials { .. }
+        | Refusal::NotAuthenticated
+        | Refusal::NotAuthorized { .. } => exception::SECURITY,
         Refusal::ClientIdInUse { .. } | Refusal::ClientIdMissing => exception::INVALID_CLIENT_ID,
         Refusal::NoSuchDestination(_) => NO_SUCH_DESTINATION,
         Refusal::NamelessDestination
