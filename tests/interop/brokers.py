@@ -32,6 +32,7 @@ BROKER_JARS = CLIENT_JARS + [
     "activemq-openwire-legacy",
     "geronimo-annotation-1.3-spec",
     # for its configuration file
+    "activemq-jaas",
     "activemq-spring",
     "commons-logging",
     "spring3-aop",

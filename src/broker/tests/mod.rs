@@ -10,6 +10,7 @@ mod lifecycle;
 mod lifetime;
 mod order;
 mod schedules;
+mod security;
 mod selectors;
 mod statistics;
 mod subscriptions;
@@ -120,23 +121,30 @@ impl Fixture {
     }
 
     fn connect_as(&self, name: &str, is_reconnect: bool) -> Peer {
+        self.try_connect(name, is_reconnect, Credentials::default())
+            .expect("a free client id")
+    }
+
+    fn try_connect(
+        &self,
+        name: &str,
+        is_reconnect: bool,
+        credentials: Credentials,
+    ) -> Result<Peer, Refusal> {
         let request = ConnectRequest {
             id: ConnectionId::new(name),
             client_id: name.into(),
             is_reconnect,
-            credentials: Credentials::default(),
+            credentials,
             announcement: Command::Null,
         };
-        let connection = self
-            .runtime
-            .block_on(self.broker.connect(request))
-            .expect("a free client id");
-        Peer {
+        let connection = self.runtime.block_on(self.broker.connect(request))?;
+        Ok(Peer {
             broker: Arc::clone(&self.broker),
             connection,
             sequence: 0,
             got: VecDeque::new(),
-        }
+        })
     }
 
     fn status(&self, name: &str) -> DestinationStatus {

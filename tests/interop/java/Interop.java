@@ -40,6 +40,7 @@ public final class Interop {
         Redelivery.run(harness);
         Schedules.run(harness);
         Connections.run(harness);
+        Security.run(harness);
         Reconnects.run(harness);
         if (isControlled) {
             Restarts.run(harness);
