@@ -134,6 +134,12 @@ impl Connection {
         if inner.is_closed {
             return Err(Refusal::Closing);
         }
+        if let Err(refusal) = self.check_sending(inner, message.destination()) {
+            if let Some(name) = transaction {
+                self.fail_in(inner, name, &refusal);
+            }
+            return Err(refusal);
+        }
         if let Some(claim) = self.claim(inner, message, transaction)? {
             return self.hand_over(inner, claim, message, transaction);
         }
@@ -213,6 +219,19 @@ impl Connection {
         })
     }
 
+    /// Refuses to send to a destination when the user may not. Whose route is remembered was asked for before.
+    fn check_sending(&self, inner: &Inner, name: &Destination) -> Result<(), Refusal> {
+        let Some(permits) = &self.standing.permits else {
+            return Ok(());
+        };
+        if inner.routes.contains_key(name) {
+            return Ok(());
+        }
+        let parts = self.named(name)?;
+        permits.check_all(Action::Write, &parts)?;
+        permits.check_creation(&self.broker, &parts)
+    }
+
     /// Where messages for a name go, remembered for the next message.
     fn routed(&self, inner: &mut Inner, name: &Destination) -> Result<Routed, Refusal> {
         let version = self.broker.routes_version();
@@ -223,11 +242,6 @@ impl Connection {
         }
         let separator = self.broker.options().interceptors.path_separator.as_deref();
         let read = names::read(name, separator)?;
-        if let Some(permits) = &self.standing.permits {
-            let parts = names::parts(&read)?;
-            permits.check_all(Action::Write, &parts)?;
-            permits.check_creation(&self.broker, &parts)?;
-        }
         let routed = Routed {
             version,
             route: self.broker.route(&read)?,

@@ -1,7 +1,10 @@
 //! Who is admitted, and what each may do with destinations.
 
+use openwire::primitive::Value;
+
 use super::*;
 use crate::broker::policy::DestinationPattern;
+use crate::broker::schedule::Scheduling;
 use crate::broker::security::{Access, Authentication, Authorization, Grants, Secret, User};
 
 /// Groups for one entry: may read, may write, may make and remove.
@@ -190,4 +193,26 @@ fn messages_carry_the_name_of_their_sender_whatever_they_say() {
         senders.push(decoded.user_id.map(|name| name.to_string()));
     }
     assert_eq!(senders, [Some("James".to_owned()), None]);
+}
+
+#[test]
+fn a_delayed_message_needs_the_right_to_send_when_it_is_handed_in() {
+    let fixture = Fixture::with(BrokerOptions {
+        access: access(&[("queue://Q", ["clerks", "clerks", "clerks"])]),
+        scheduling: Scheduling {
+            is_enabled: true,
+            ..Scheduling::default()
+        },
+        ..BrokerOptions::default()
+    });
+    let mut reader = connect(&fixture, "reader");
+    let mut message = reader.message(&queue(), "later");
+    let mut properties = message.properties().expect("properties");
+    properties.insert("AMQ_SCHEDULED_DELAY", Value::Long(1));
+    message.marshalled_properties = Some(properties.encode().expect("properties"));
+    let refused = reader.try_send(&message, None);
+    assert_eq!(
+        refusal(refused),
+        "User reader is not authorized to write to: queue://Q"
+    );
 }
