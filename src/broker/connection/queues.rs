@@ -124,6 +124,14 @@ impl Connection {
         })
     }
 
+    /// Whether a consumer that asks for a window has none by the destination's policy, and so must ask
+    /// for each message.
+    pub fn must_pull(&self, request: &ConsumerRequest) -> bool {
+        request.destination.kind.is_queue()
+            && request.prefetch > 0
+            && self.queue_prefetch(request, request.prefetch) == 0
+    }
+
     /// The window of a consumer that asks for `wanted`.
     fn queue_prefetch(&self, request: &ConsumerRequest, wanted: u32) -> usize {
         let policy = self.broker.options().policies.of(&request.destination);

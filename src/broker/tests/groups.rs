@@ -238,3 +238,51 @@ fn dispatch_waits_for_the_number_of_consumers_or_the_time() {
     peer.expect_nothing(1);
     assert_eq!(peer.texts(1, 1), fresh(&["a"]));
 }
+
+#[test]
+fn the_policy_gives_the_window_of_consumers_that_ask_for_the_default() {
+    for (window, asked, expected, must_pull) in
+        [(2, 1000, 2, false), (2, 3, 3, false), (0, 1000, 0, true)]
+    {
+        let fixture = with_policy(Policy {
+            queue_prefetch: window,
+            ..Policy::default()
+        });
+        let mut peer = fixture.connect("one");
+        let request = ConsumerRequest {
+            prefetch: asked,
+            ..peer.request(1, &queue())
+        };
+        assert_eq!(peer.connection.must_pull(&request), must_pull);
+        peer.settle(peer.connection.add_consumer(request).expect("a consumer"));
+        peer.send_all(&queue(), &["a", "b", "c", "d"]);
+        let texts: Vec<String> = peer
+            .texts(1, expected)
+            .into_iter()
+            .map(|(text, _)| text)
+            .collect();
+        assert_eq!(texts, ["a", "b", "c", "d"][..expected]);
+        peer.expect_nothing(1);
+    }
+}
+
+#[test]
+fn what_is_in_hand_makes_no_room_when_the_policy_says_so() {
+    let fixture = with_policy(Policy {
+        use_prefetch_extension: false,
+        ..Policy::default()
+    });
+    let mut peer = fixture.connect("one");
+    peer.consume(1, &queue(), 1);
+    peer.send_all(&queue(), &["a", "b"]);
+    let first = peer.next(1);
+    let delivered = Peer::acknowledgement(AckKind::Delivered, &id_of(&first), 1);
+    let id = peer.consumer(1);
+    let done = peer.connection.acknowledge(&id, &delivered, None);
+    peer.settle(done.expect("known"));
+    peer.connection.begin(1);
+    peer.acknowledge_in(1, 1, &first);
+    peer.expect_nothing(1);
+    peer.settle(peer.connection.commit(1).expect("whole"));
+    assert_eq!(peer.texts(1, 1), fresh(&["b"]));
+}

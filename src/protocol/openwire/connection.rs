@@ -472,6 +472,9 @@ impl ConnectionTask {
             other if is_clients(other) => Err(Failure::Unsupported("not supported here")),
             other => return Err(End::Unexpected(other.name())),
         };
+        for notice in std::mem::take(&mut self.session.notices) {
+            self.tell(&notice);
+        }
         self.answer(id, is_response_required, outcome)
     }
 

@@ -55,6 +55,8 @@ pub(super) struct Session {
     /// The window that each producer asked for; 0 = none.
     producers: HashMap<ProducerId, i32>,
     last_tag: u32,
+    /// What the client is to be told before the next answer.
+    pub(super) notices: Vec<Command>,
     /// Producers whose sends wait: they are removed later.
     pub(super) kept: HashSet<ProducerId>,
     /// Those of them whose removal has come.
@@ -158,7 +160,17 @@ impl Session {
                 .filter(|&limit| limit > 0),
             announcement: Command::from(info.clone()),
         };
-        let receipt = self.connection()?.add_consumer(request)?;
+        let connection = self.connection()?;
+        let must_pull = connection.must_pull(&request);
+        let receipt = connection.add_consumer(request)?;
+        if must_pull {
+            // The client asked for a window and would wait for what it never pulls.
+            self.notices.push(Command::from(ConsumerControl {
+                consumer_id: Some(id.clone()),
+                prefetch: 0,
+                ..ConsumerControl::default()
+            }));
+        }
         self.by_tag.insert(tag, id.clone());
         self.consumers.insert(id, tag);
         Ok(receipt.into())
