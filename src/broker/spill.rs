@@ -34,10 +34,10 @@ impl Queue {
             return None;
         }
         let mark = self.policy().cursor_memory_high_water_mark;
-        let own = message.len();
+        // With the message itself, which counts already.
         let is_short = || {
             let usage = self.usage();
-            broker.memory().is_above(mark, own) || usage.is_some_and(|u| u.is_above(mark, own))
+            broker.memory().is_above(mark) || usage.is_some_and(|usage| usage.is_above(mark))
         };
         (state.stock.has_overflow(message.priority()) || is_short()).then_some(spool)
     }
@@ -56,7 +56,7 @@ impl Queue {
         }
         let mark = self.policy().cursor_memory_high_water_mark;
         let wants_more = state.consumers.iter().any(Consumer::has_room);
-        let has_room = wants_more && !broker.memory().is_above(mark, 0);
+        let has_room = wants_more && !broker.memory().is_above(mark);
         if !state.consumers.is_empty() && state.stock.wants_overflow(has_room) {
             effects.unspill = state.stock.overflow().begin_reading();
         }

@@ -33,6 +33,9 @@ pub(super) struct StatusArgs {
     timeout_ms: u64,
 }
 
+/// Limits are shown from this percentage on.
+const NEARLY_FULL: u64 = 90;
+
 /// What one broker answered.
 struct Answered {
     url: String,
@@ -132,6 +135,12 @@ fn table(answers: &[Answered]) -> String {
             }
         }
     }
+    let statuses = answers
+        .iter()
+        .filter_map(|answer| answer.status.as_ref().ok());
+    for broker in statuses.filter_map(|status| status.broker.as_ref()) {
+        limits(broker, &mut notes);
+    }
     let holder = answers
         .iter()
         .find_map(|answer| answer.status.as_ref().ok()?.lock.holder.clone());
@@ -155,6 +164,45 @@ fn table(answers: &[Answered]) -> String {
         text.push_str(&notes);
     }
     text
+}
+
+/// Limits that are nearly used up, and producers that wait for room.
+fn limits(broker: &serde_json::Value, notes: &mut String) {
+    let list = |name: &str| broker[name].as_array().cloned().unwrap_or_default();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
+    for limit in list("limits") {
+        if limit["percent"]
+            .as_u64()
+            .is_some_and(|percent| percent >= NEARLY_FULL)
+        {
+            let _ = writeln!(
+                notes,
+                "{}: {} of {} bytes are used ({} %)",
+                text(&limit["name"]),
+                limit["used_bytes"],
+                limit["limit_bytes"],
+                limit["percent"],
+            );
+        }
+    }
+    for producer in list("blocked_producers") {
+        let _ = writeln!(
+            notes,
+            "producer {} has waited for {} for room in {} ({}: {} of {} bytes, {} messages wait{})",
+            text(&producer["producer"]),
+            time(producer["waits_ms"].as_u64().unwrap_or(0)),
+            text(&producer["destination"]),
+            text(&producer["limit"]),
+            producer["used_bytes"],
+            producer["limit_bytes"],
+            producer["messages"],
+            if producer["reading_paused"] == true {
+                "; nothing more is read from its connection"
+            } else {
+                ""
+            },
+        );
+    }
 }
 
 fn row(status: &Status, url: &str) -> [String; 8] {
@@ -245,6 +293,37 @@ the lease was written by a on host (pid 7)
 "
         );
         assert_eq!(actives(&answers), 1);
+    }
+
+    #[test]
+    fn full_limits_and_waiting_producers_are_told() {
+        let mut active = status("a", "active", "null");
+        if let Ok(status) = &mut active.status {
+            status.broker = Some(serde_json::json!({
+                "limits": [
+                    {"name": "memoryUsage", "used_bytes": 10, "limit_bytes": 10, "percent": 100},
+                    {"name": "storeUsage", "used_bytes": 10, "limit_bytes": null, "percent": null},
+                ],
+                "blocked_producers": [{
+                    "producer": "P", "destination": "queue://Q", "limit": "memoryUsage",
+                    "used_bytes": 10, "limit_bytes": 10, "waits_ms": 1500, "messages": 2,
+                    "reading_paused": true,
+                }],
+            }));
+        }
+        let text = table(&[active]);
+        assert!(
+            text.contains("memoryUsage: 10 of 10 bytes are used (100 %)"),
+            "{text}"
+        );
+        assert!(!text.contains("storeUsage"), "{text}");
+        assert!(
+            text.contains(
+                "producer P has waited for 1.5 s for room in queue://Q (memoryUsage: 10 of 10 \
+                 bytes, 2 messages wait; nothing more is read from its connection)"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl<'a> Room<'a> {
 fn a_destination_s_own_limit_holds_its_messages_back_and_no_others() {
     let policy = Policy {
         memory_limit_bytes: 1,
+        keep_in_memory: true,
         ..Policy::default()
     };
     let entry = (

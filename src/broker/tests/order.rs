@@ -189,6 +189,7 @@ fn non_persistent_messages_beyond_the_memory_have_no_room_until_some_are_consume
     let options = BrokerOptions {
         limits: usage::Limits {
             memory_bytes: 1_000,
+            temporary_bytes: 0,
             ..usage::Limits::default()
         },
         ..BrokerOptions::default()

@@ -222,7 +222,7 @@ impl TopicConsumer {
         let limit = self.allowance.limit.unwrap_or(usize::MAX);
         // Producers wait at the limit. What the broker itself publishes does not, but must end too.
         while state.pending.len() > limit
-            || state.pending.len() > 1 && self.memory.is_above(OVERFLOW_PERCENT, 0)
+            || state.pending.len() > 1 && self.memory.is_above(OVERFLOW_PERCENT)
         {
             for waiting in self.allowance.evict(&mut state.pending) {
                 self.count_discarded();

@@ -129,7 +129,7 @@ impl Recovery {
                 }
             };
             // Producers must not wait because of what is kept only for the past's sake.
-            let is_scarce = self.kept.len() > 1 && memory.is_above(SCARCE_PERCENT, 0);
+            let is_scarce = self.kept.len() > 1 && memory.is_above(SCARCE_PERCENT);
             if !is_over && !is_scarce && self.kept_bytes <= limit_bytes {
                 return;
             }

@@ -70,10 +70,10 @@ impl DestinationUsage {
         self.held.load(Ordering::Relaxed) + self.counted.lock().bytes
     }
 
-    /// Whether so much percent of the limit is used by messages in memory, not counting `own` bytes.
-    pub(crate) fn is_above(&self, percent: u32, own: usize) -> bool {
+    /// Whether so much percent of the limit is used by messages in memory.
+    pub(crate) fn is_above(&self, percent: u32) -> bool {
         let held = self.held.load(Ordering::Relaxed);
-        held.saturating_sub(own as u64) >= percent_of(self.limit, percent).max(1)
+        held >= percent_of(self.limit, percent).max(1)
     }
 
     /// Counts a message in memory until the charge is dropped.

@@ -85,10 +85,9 @@ impl Memory {
     }
 
     /// Whether messages that are nowhere else use so much percent of what they may.
-    /// `own` bytes are not counted.
-    pub(crate) fn is_above(&self, percent: u32, own: usize) -> bool {
+    pub(crate) fn is_above(&self, percent: u32) -> bool {
         let threshold = super::percent_of(self.limit_bytes as u64, percent).max(1);
-        self.bytes(Class::Held).saturating_sub(own) as u64 >= threshold
+        self.bytes(Class::Held) as u64 >= threshold
     }
 
     /// Whether no more messages that are nowhere else should come in.
@@ -144,7 +143,7 @@ mod tests {
         drop(charge);
         assert!(memory.has_room_for_cache());
         let charge = memory.charge(35, Class::Held);
-        assert!(memory.is_above(70, 0) && !memory.is_full());
+        assert!(memory.is_above(70) && !memory.is_full());
         let more = memory.charge(15, Class::Arriving);
         assert!(!memory.is_full(), "what arrives is not in yet");
         more.reclassify(Class::Held);

@@ -39,6 +39,8 @@ public final class Interop {
         DeadLetters.run(harness);
         Redelivery.run(harness);
         Schedules.run(harness);
+        FlowControl.run(harness);
+        LargeMessages.run(harness);
         Connections.run(harness);
         Security.run(harness);
         Reconnects.run(harness);
