@@ -101,7 +101,10 @@ pub(super) fn may_delay(properties: &[u8]) -> bool {
 }
 
 fn is_management(destination: &Destination) -> bool {
-    let name = destination.name.as_ref().map(|name| name.as_bytes());
+    let name = destination
+        .name
+        .as_ref()
+        .map(openwire::WireString::as_bytes);
     name.and_then(|name| name.get(..MANAGEMENT.len()))
         .is_some_and(|start| start.eq_ignore_ascii_case(MANAGEMENT))
 }

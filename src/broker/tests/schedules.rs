@@ -310,3 +310,24 @@ fn a_message_for_a_topic_reaches_durable_subscriptions_too() {
     assert_eq!(text_of(&peer.next(1)), "both");
     assert_eq!(text_of(&peer.next(2)), "both");
 }
+
+#[test]
+fn a_transaction_prepared_before_a_takeover_schedules_with_its_commit() {
+    let mut fixture = Fixture::new();
+    let mut peer = fixture.connect("c");
+    let xid = Xid::new(&openwire::XaTransactionId::default()).expect("a short name");
+    peer.connection.xa_begin(&xid).expect("open");
+    let message = peer.message(&queue(), "later");
+    let message = with(message, &[(DELAY, 100)]);
+    let sent = peer.try_send_in(&message, Some(xid.clone().into()));
+    peer.settle(sent.expect("accepted"));
+    let (_, receipt) = peer.connection.xa_prepare(&xid).expect("whole");
+    peer.settle(receipt);
+    fixture.take_over();
+    let mut peer = fixture.connect("d");
+    peer.consume(1, &queue(), 10);
+    peer.expect_nothing(1);
+    let committed = peer.connection.xa_commit(&xid, false);
+    peer.settle(committed.expect("prepared"));
+    assert_eq!(peer.texts(1, 1), fresh(&["later"]));
+}

@@ -118,6 +118,9 @@ impl Broker {
             if let Some(queue) = queues.get(backlog) {
                 let coming = Coming::new(Arc::clone(queue), *messages as u64);
                 parts.journaled.push(coming);
+            } else {
+                // What is in no queue is in the schedule.
+                parts.has_found_jobs = true;
             }
         }
         parts

@@ -100,6 +100,8 @@ pub(super) struct Transaction {
     delayed: Vec<Delayed>,
     /// Jobs for the schedule.
     jobs: Vec<NewJob>,
+    /// It was found prepared at start, with jobs in it.
+    has_found_jobs: bool,
     /// What else goes from the journal.
     consumed: Vec<Acknowledged>,
     /// A message or an acknowledgement is a part of it.
@@ -134,6 +136,7 @@ impl Transaction {
             stored: broker.usage().store.charge(),
             delayed: Vec::new(),
             jobs: Vec::new(),
+            has_found_jobs: false,
             consumed: Vec::new(),
             has_parts: false,
             failure: None,
@@ -318,7 +321,7 @@ impl Transaction {
     }
 
     fn has_jobs(&self) -> bool {
-        !self.delayed.is_empty() || !self.jobs.is_empty()
+        !self.delayed.is_empty() || !self.jobs.is_empty() || self.has_found_jobs
     }
 
     fn take_effect(self, broker: &Arc<Broker>, lsn: Option<Lsn>) {
