@@ -9,7 +9,7 @@ use openwire::{Message as WireMessage, MessageId, StoredMessage, StoredMessageEr
 use tokio::sync::oneshot;
 
 use super::index::{CONTINUED, Job};
-use super::plan::{CRON, DELAY, JOB_ID, PERIOD, Plan, REPEAT};
+use super::plan::{CRON, DELAY, JOB_ID, PERIOD, Plan, REPEAT, Turn};
 use super::record::Record;
 use super::{NewJob, ScheduleError};
 use crate::broker::dispatcher::Visit;
@@ -177,36 +177,7 @@ impl Broker {
         let turn = plan.turn(record.repeats_left, now_ms, &zone);
         let id = self.job_id(&record, job.position);
         let is_repeated = plan.is_repeated() || record.is_series;
-
-        let name = format!("schedule:{}", self.next_number());
-        let mut transaction = Transaction::new(self, name);
-        transaction.consume(
-            self.schedule_backlog().map_err(Refusal::from)?,
-            job.position,
-        );
-        if let Some((due_ms, repeats_left)) = turn.again {
-            transaction.put_job(NewJob {
-                order: CONTINUED,
-                due_ms,
-                record: Record {
-                    id: Some(id.clone()),
-                    repeats_left,
-                    ..record.clone()
-                },
-            });
-        }
-        if let Some(due_ms) = turn.series {
-            transaction.put_job(NewJob {
-                order: CONTINUED,
-                due_ms,
-                record: Record {
-                    id: Some(format!("{id}:{now_ms}")),
-                    is_series: true,
-                    repeats_left: plan.repeat,
-                    ..record
-                },
-            });
-        }
+        let mut transaction = self.transaction_of(job, record, &plan, &turn, &id, now_ms)?;
         if turn.is_delivery {
             let new_id = is_repeated.then(|| self.made_message_id());
             let message = delivered(message, &id, new_id, now_ms)?;
@@ -224,6 +195,44 @@ impl Broker {
         // Whoever waits for it learns of it from the journal.
         let _ = transaction.commit(self)?;
         Ok(())
+    }
+
+    /// A transaction that takes a job out of the schedule and puts in what is left to be done.
+    fn transaction_of(
+        &self,
+        job: &Job,
+        record: Record,
+        plan: &Plan,
+        turn: &Turn,
+        id: &str,
+        now_ms: i64,
+    ) -> Result<Transaction, Refusal> {
+        let mut transaction = Transaction::new(self, format!("schedule:{}", self.next_number()));
+        transaction.consume(self.schedule_backlog()?, job.position);
+        if let Some((due_ms, repeats_left)) = turn.again {
+            transaction.put_job(NewJob {
+                order: CONTINUED,
+                due_ms,
+                record: Record {
+                    id: Some(id.to_owned()),
+                    repeats_left,
+                    ..record.clone()
+                },
+            });
+        }
+        if let Some(due_ms) = turn.series {
+            transaction.put_job(NewJob {
+                order: CONTINUED,
+                due_ms,
+                record: Record {
+                    id: Some(format!("{id}:{now_ms}")),
+                    is_series: true,
+                    repeats_left: plan.repeat,
+                    ..record
+                },
+            });
+        }
+        Ok(transaction)
     }
 
     /// Sends a message on its way, as a part of a transaction.

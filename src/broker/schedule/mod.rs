@@ -125,7 +125,7 @@ impl Delayed {
                 message: self.message.stored().bytes().clone(),
             },
             order: FRESH,
-            due_ms: due_ms.ok_or_else(|| ScheduleError::Never(String::new()))?,
+            due_ms: due_ms.ok_or(ScheduleError::Never)?,
         })
     }
 }

@@ -40,8 +40,8 @@ pub enum ScheduleError {
     #[error("property `AMQ_SCHEDULED_CRON`: {0}")]
     Cron(#[from] CronError),
     /// A cron entry for a day that never comes.
-    #[error("property `AMQ_SCHEDULED_CRON`: `{0}` never happens")]
-    Never(String),
+    #[error("property `AMQ_SCHEDULED_CRON`: there is no such day")]
+    Never,
     /// Properties that cannot be decoded.
     #[error("the properties of the message cannot be read")]
     Damaged,
