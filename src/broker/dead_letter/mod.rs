@@ -4,6 +4,7 @@
 //! place and arrives in the other one by one record, so it is in exactly one of them whenever a
 //! broker dies.
 
+mod again;
 mod audit;
 mod copy;
 mod discard;
@@ -23,6 +24,7 @@ pub(super) use self::letters::Letters;
 use super::interceptor::Leg;
 use super::policy::{DeadLetterKind, Policy};
 use super::queue::Queue;
+use super::redelivery::Verdict;
 use super::stock::{Place, Slot};
 use super::topic::Topic;
 use super::{Broker, Message, Receipt, Refusal, wall_ms};
@@ -191,10 +193,21 @@ impl Broker {
         let is_discarded = discarded
             .as_ref()
             .is_some_and(|discarded| discarded.wants(letter.from));
-        let target = if is_discarded { None } else { letter.goes_to() };
-        let lsn = match target {
-            Some(target) => self.bury_in(letter, &target)?,
-            None => self.drop_letter(letter)?,
+        let verdict = if is_discarded {
+            Verdict::Drop
+        } else {
+            self.verdict(letter)
+        };
+        let lsn = match verdict {
+            Verdict::Again {
+                delay,
+                redeliveries,
+            } => self.send_back(letter, delay, redeliveries)?,
+            Verdict::Drop => self.drop_letter(letter)?,
+            Verdict::DeadLetter => match letter.goes_to() {
+                Some(target) => self.bury_in(letter, &target)?,
+                None => self.drop_letter(letter)?,
+            },
         };
         if matches!(letter.cause, Cause::Expired) {
             self.advise_expired(letter.from, letter.message, letter.policy);

@@ -69,6 +69,16 @@ pub(super) struct Turn {
 }
 
 impl Plan {
+    /// One delivery after this time, as a message says that has no other property of these.
+    pub(in crate::broker) fn after(delay_ms: i64) -> Self {
+        Plan {
+            cron: None,
+            delay_ms,
+            period_ms: 0,
+            repeat: 0,
+        }
+    }
+
     /// Reads the properties; None: the message is not to be delayed.
     pub(super) fn of(
         properties: &PrimitiveMap,

@@ -7,7 +7,7 @@ use crate::broker::policy::{
     DeadLetterKind, DeadLetterPolicy, DestinationPattern, Policies, Policy,
 };
 
-const CAUSE: &str = "java.lang.Throwable: too often";
+pub(super) const CAUSE: &str = "java.lang.Throwable: too often";
 
 fn dlq() -> Destination {
     Destination::queue("ActiveMQ.DLQ")
@@ -46,7 +46,7 @@ impl Peer {
     }
 
     /// Gives a message up, as a client does that got it too often.
-    fn give_up(&self, number: i64, delivery: &Delivery) {
+    pub(super) fn give_up(&self, number: i64, delivery: &Delivery) {
         let poison = Acknowledgement {
             cause: Some(CAUSE.to_owned()),
             ..Self::acknowledgement(AckKind::Poison, &id_of(delivery), 1)

@@ -9,6 +9,7 @@ mod groups;
 mod lifecycle;
 mod lifetime;
 mod order;
+mod redelivery;
 mod schedules;
 mod security;
 mod selectors;
