@@ -92,6 +92,7 @@ impl Backlog {
     }
 
     /// Sequences below this may have been dispatched by an earlier tenure: flag them as redelivered.
+    /// What came after that tenure is never among them.
     #[must_use]
     pub fn redelivered_below(&self) -> u64 {
         self.lock().redelivered_below

@@ -103,6 +103,27 @@ fn priorities_decide_only_when_asked_for() {
 }
 
 #[test]
+fn what_comes_after_a_takeover_is_not_flagged_by_reservations_of_the_last_tenure() {
+    let mut fixture = Fixture::new();
+    let mut peer = fixture.connect("one");
+    peer.consume(1, &queue(), 10);
+    peer.send_all(&queue(), &["a", "b"]);
+    let first = peer.next(1);
+    peer.next(1);
+    peer.acknowledge(1, &first);
+    fixture.take_over();
+    let mut peer = fixture.connect("two");
+    peer.send(&queue(), "new");
+    peer.consume(1, &queue(), 10);
+    assert_eq!(peer.texts(1, 1), flagged(&["b"]));
+    assert_eq!(peer.texts(1, 1), fresh(&["new"]));
+    fixture.take_over();
+    let mut peer = fixture.connect("three");
+    peer.consume(1, &queue(), 10);
+    assert_eq!(peer.texts(1, 2), flagged(&["b", "new"]));
+}
+
+#[test]
 fn a_late_urgent_message_overtakes_a_long_backlog() {
     let fixture = Fixture::with(prioritized(true));
     let mut peer = fixture.connect("one");

@@ -313,8 +313,9 @@ impl Locked<'_> {
         }
         for (_, contents) in &mut self.backlogs {
             if place.lsn > contents.complete_through {
-                contents.redelivered_below =
-                    contents.redelivered_below.max(contents.reserved_below);
+                // A reservation reaches ahead; what comes after the seal was dispatched by nobody.
+                let may_be_out = contents.reserved_below.min(contents.last_sequence + 1);
+                contents.redelivered_below = contents.redelivered_below.max(may_be_out);
             }
         }
         let mut tenures = self.state.tenures.lock();
