@@ -15,6 +15,7 @@ mod limits;
 mod listeners;
 mod log;
 mod openwire;
+mod plugins;
 mod policy;
 mod reader;
 mod security;
@@ -40,6 +41,7 @@ pub use limits::Limits;
 pub use listeners::Listeners;
 pub use log::{Log, LogFormat};
 pub use openwire::OpenWire;
+pub use plugins::Plugins;
 pub use policy::PolicyEntries;
 pub use reader::Override;
 use reader::Source;
@@ -73,6 +75,8 @@ pub struct Config {
     pub interceptors: Interceptors,
     /// `[[statistics]]` is there: questions for statistics that come by message are answered.
     pub statistics: bool,
+    /// `[[time_stamping]]`, `[[redelivery]]` and their like
+    pub plugins: Plugins,
     /// `[http]`
     pub http: Http,
     /// `[log]`
@@ -93,6 +97,7 @@ impl Default for Config {
             security: Security::new(),
             policies: PolicyEntries::default(),
             interceptors: Interceptors::default(),
+            plugins: Plugins::default(),
             statistics: false,
             http: Http::new(),
             log: Log::new(),
@@ -151,6 +156,7 @@ impl Config {
             table::TableReader::new(table, "statistics", &mut source.report).finish();
             config.statistics = true;
         }
+        config.plugins = Plugins::read(&mut source);
         config.http.read(&mut source);
         config.log.read(&mut source);
         let (report, mut keys) = source.finish();

@@ -34,6 +34,7 @@ fn assert_same(one: &Config, other: &Config) {
         format!("{:?}", one.interceptors),
         format!("{:?}", other.interceptors)
     );
+    assert_eq!(format!("{:?}", one.plugins), format!("{:?}", other.plugins));
     assert_eq!(one.http, other.http);
     assert_eq!(one.log, other.log);
     assert_eq!(one.notes, other.notes);
@@ -121,7 +122,7 @@ the configuration has 6 faults:
   baton.toml:7: `tenure.lease = \"ten\"`: expected a time with a unit (ms, s, min, h, d), like \"10s\" or \"500ms\"; a plain number is milliseconds
   baton.toml:8: `tenure.takeover = \"never\"`: expected \"lock\" or \"lock_or_lease\"
   baton.toml:11: `listeners.openwire = [\"tcp://127.0.0.1:8161\", \"ssl://a:1\"]`: expected `tcp://host:port` without options, like \"tcp://127.0.0.1:61616\"
-  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, listeners, openwire, limits, security, policy, virtual_topic, composite_queue, composite_topic, mirrored_queue, destination_path_separator, statistics, http, log"
+  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, listeners, openwire, limits, security, policy, virtual_topic, composite_queue, composite_topic, mirrored_queue, destination_path_separator, statistics, time_stamping, force_persistency_mode, redelivery, discarding_dlq, http, log"
     );
 }
 
@@ -267,6 +268,10 @@ fn is_of_a_table(key: &str) -> bool {
         "composite_topic",
         "mirrored_queue",
         "destination_path_separator",
+        "time_stamping",
+        "force_persistency_mode",
+        "redelivery",
+        "discarding_dlq",
         "statistics",
     ]
     .contains(&key.split('.').next().unwrap_or_default())

@@ -8,7 +8,7 @@ use crate::broker::advisory::Advisories;
 use crate::broker::policy::DestinationPattern;
 use crate::broker::schedule::Scheduling;
 use crate::broker::usage::{Limits, percent_of_disk, percent_of_memory};
-use crate::broker::{BrokerOptions, Lifecycle};
+use crate::broker::{BrokerOptions, DurableOptions, Lifecycle};
 use crate::config::{Config, Share};
 use crate::protocol::openwire::OpenWireOptions;
 
@@ -33,6 +33,17 @@ pub(super) fn broker(config: &Config, peers: Vec<String>) -> BrokerOptions {
             is_enabled: behaviour.scheduler_support.value,
             repeat_max: behaviour.max_scheduler_repeat_allowed.value,
         },
+        durable: DurableOptions {
+            keep_active: behaviour.keep_durable_subs_active.value,
+            offline_timeout: behaviour.offline_durable_subscriber_timeout.value,
+            offline_check: behaviour
+                .offline_durable_subscriber_task_schedule
+                .value
+                .duration(),
+        },
+        stamping: config.plugins.stamping.clone(),
+        redelivery: config.plugins.redelivery.clone(),
+        discard_dead_letters: config.plugins.discard_dead_letters.clone(),
         producer_retention: broker.producer_retention.value.duration(),
         peers,
         ..BrokerOptions::default()

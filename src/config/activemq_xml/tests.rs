@@ -539,3 +539,44 @@ fn a_user_without_a_known_password_is_a_fault_and_no_password_is_shown() {
         assert!(!error.contains("hidden"), "{error}");
     }
 }
+
+#[test]
+fn plugins_that_are_built_in_are_switched_on_with_their_settings() {
+    let config = inside(
+        r#"<plugins>
+        <timeStampingBrokerPlugin zeroExpirationOverride="1000" ttlCeiling="60000" futureOnly="true"/>
+        <forcePersistencyModeBrokerPlugin persistenceFlag="true"/>
+        <redeliveryPlugin fallbackToDeadLetter="false" sendToDlqIfMaxRetriesExceeded="true">
+          <redeliveryPolicyMap><redeliveryPolicyMap>
+            <redeliveryPolicyEntries>
+              <redeliveryPolicy queue="A.&gt;" maximumRedeliveries="-1" redeliveryDelay="10000"/>
+            </redeliveryPolicyEntries>
+            <defaultEntry><redeliveryPolicy maximumRedeliveries="4" useExponentialBackOff="true" backOffMultiplier="2.5"/></defaultEntry>
+          </redeliveryPolicyMap></redeliveryPolicyMap>
+        </redeliveryPlugin>
+        <discardingDLQBrokerPlugin dropAll="false" dropOnly="A\..* B" reportInterval="1000"/>
+        </plugins>"#,
+    );
+    let plugins = &config.plugins;
+    let time = plugins.stamping.time.as_ref().expect("time stamps");
+    assert_eq!((time.ttl_ceiling.as_secs(), time.future_only), (60, true));
+    assert_eq!(plugins.stamping.force_persistence, Some(true));
+    let redelivery = plugins.redelivery.as_ref().expect("redelivery");
+    assert!(!redelivery.fallback_to_dead_letter);
+    let default = redelivery.default.as_ref().expect("a default");
+    assert_eq!(default.maximum_redeliveries, Some(4));
+    assert!((default.back_off_multiplier - 2.5).abs() < f64::EPSILON);
+    let own = redelivery.of(&Destination::queue("A.B")).expect("an entry");
+    assert_eq!(
+        (own.maximum_redeliveries, own.redelivery_delay.as_secs()),
+        (None, 10)
+    );
+    let discard = plugins.discard_dead_letters.as_ref().expect("a plugin");
+    assert!(!discard.all);
+    assert_eq!(discard.only.len(), 2);
+    let notes = notes(&config);
+    assert!(
+        notes.len() == 1 && notes[0].contains("reportInterval"),
+        "{notes:?}"
+    );
+}
