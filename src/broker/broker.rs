@@ -26,7 +26,7 @@ use super::subscription::Subscription;
 use super::transaction::Branches;
 use super::usage::{self, Memory, Usage};
 use super::{
-    BrokerOptions, Message, Receipt, Refusal, dispatcher, expiry, lifecycle, subscription,
+    BrokerOptions, Message, Receipt, Refusal, dispatcher, expiry, lifecycle, slow, subscription,
 };
 
 /// How far a broker's life has got.
@@ -181,6 +181,7 @@ impl Broker {
         broker.runtime.spawn(schedule::run(Arc::clone(&broker)));
         broker.runtime.spawn(usage::watch(Arc::clone(&broker)));
         broker.runtime.spawn(subscription::run(Arc::clone(&broker)));
+        broker.runtime.spawn(slow::run(Arc::clone(&broker)));
         broker
     }
 
@@ -352,6 +353,11 @@ impl Broker {
         let mut connections = self.connections.lock();
         connections.by_id.remove(connection.id());
         connections.by_client_id.remove(connection.client_id());
+    }
+
+    /// The connection with this id, if it is there.
+    pub(super) fn connection(&self, id: &ConnectionId) -> Option<Arc<Connection>> {
+        self.connections.lock().by_id.get(id).map(Arc::clone)
     }
 
     pub(super) fn store(&self) -> &Store {

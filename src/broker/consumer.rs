@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use openwire::{AckKind, ConnectionId, ConsumerId, MessageId};
+use tokio::time::Instant;
 
 use super::interest::Interest;
 use super::message::Group;
@@ -155,6 +156,8 @@ pub(super) struct Consumer {
     has_got_any: bool,
     /// How many messages it was sent.
     pub(super) dispatched: u64,
+    /// When it last acknowledged anything, at first when it came.
+    pub(super) acknowledged_at: Instant,
 }
 
 impl Consumer {
@@ -168,6 +171,7 @@ impl Consumer {
             held: 0,
             has_got_any: false,
             dispatched: 0,
+            acknowledged_at: Instant::now(),
         }
     }
 
@@ -279,16 +283,18 @@ impl Consumer {
 
     /// The application has more messages in hand.
     pub(super) fn extend(&mut self, count: usize) {
+        self.acknowledged_at = Instant::now();
         self.window(|window| window.extend(count));
     }
 
     /// The indexes in flight that an acknowledgement covers. None: it comes from before a
     /// reconnect and is of no effect.
     fn range(
-        &self,
+        &mut self,
         acknowledgement: &Acknowledgement,
         is_transacted: bool,
     ) -> Result<Option<(usize, usize)>, Refusal> {
+        self.acknowledged_at = Instant::now();
         // A transaction must not commit without what it was told to acknowledge.
         if !self.has_got_any && !is_transacted && acknowledgement.last.is_some() {
             return Ok(None);

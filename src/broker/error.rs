@@ -72,6 +72,9 @@ pub enum Refusal {
         /// The subscription's name.
         name: WireString,
     },
+    /// A durable subscription where there may be none.
+    #[error("Durable Consumers are not allowed")]
+    SubscriptionsRefused,
     /// A durable subscription that is to be removed and has an active consumer.
     #[error("Durable consumer is in use")]
     SubscriptionActive,

@@ -52,6 +52,7 @@ mod redelivery;
 pub mod schedule;
 pub mod security;
 pub mod selector;
+mod slow;
 mod spill;
 mod spool;
 mod statistics;

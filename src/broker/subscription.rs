@@ -26,6 +26,8 @@ use super::{Broker, Message, Receipt, Refusal};
 /// What can be chosen about durable subscriptions; the defaults are those of ActiveMQ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurableOptions {
+    /// Nobody may have durable subscriptions: `rejectDurableConsumers`.
+    pub is_refused: bool,
     /// Subscriptions without a consumer get messages that are not persistent too, as far as there is
     /// memory for them: `keepDurableSubsActive`.
     pub keep_active: bool,
@@ -41,6 +43,7 @@ pub struct DurableOptions {
 impl Default for DurableOptions {
     fn default() -> Self {
         DurableOptions {
+            is_refused: false,
             keep_active: true,
             offline_timeout: None,
             offline_check: Duration::from_secs(300),

@@ -34,6 +34,7 @@ pub(super) fn broker(config: &Config, peers: Vec<String>) -> BrokerOptions {
             repeat_max: behaviour.max_scheduler_repeat_allowed.value,
         },
         durable: DurableOptions {
+            is_refused: behaviour.reject_durable_consumers.value,
             keep_active: behaviour.keep_durable_subs_active.value,
             offline_timeout: behaviour.offline_durable_subscriber_timeout.value,
             offline_check: behaviour

@@ -233,7 +233,13 @@ impl Connection {
         let _ = self.has_ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// Turns true when the client has come back on another socket: this one is to be closed.
+    /// Asks the connection's task to end, because the broker does not want it any more.
+    pub(super) fn dismiss(&self) {
+        self.is_replaced.send_replace(true);
+    }
+
+    /// Turns true when this connection is to be closed: the client has come back on another socket,
+    /// or the broker does not want it any more.
     #[must_use]
     pub fn watch_replaced(&self) -> watch::Receiver<bool> {
         self.is_replaced.subscribe()

@@ -29,6 +29,9 @@ impl Connection {
         name: &WireString,
         reach: Reach,
     ) -> Result<Opened, Refusal> {
+        if self.broker.options().durable.is_refused {
+            return Err(Refusal::SubscriptionsRefused);
+        }
         if request.destination.kind == DestinationKind::TempTopic {
             return Err(Refusal::UnsupportedName {
                 destination: request.destination.clone(),

@@ -13,6 +13,7 @@ mod redelivery;
 mod schedules;
 mod security;
 mod selectors;
+mod slow;
 mod statistics;
 mod subscriptions;
 mod topics;

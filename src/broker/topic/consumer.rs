@@ -14,6 +14,7 @@ use crate::broker::consumer::{Acknowledgement, Address};
 use crate::broker::expiry::Expired;
 use crate::broker::outbox::Delivery;
 use crate::broker::selector::{MessageView, Selector};
+use crate::broker::slow::Sight;
 use crate::broker::usage::Memory;
 use crate::broker::{Message, wall_ms};
 
@@ -240,6 +241,18 @@ impl TopicConsumer {
                 limit = self.allowance.limit,
                 "A topic consumer is too slow: messages that wait for it are discarded."
             );
+        }
+    }
+
+    /// It as it is now.
+    pub(super) fn sight(&self) -> Sight {
+        let state = self.state.lock();
+        Sight {
+            address: self.address.clone(),
+            is_behind: state.is_slow,
+            outstanding: state.outstanding,
+            acknowledged_at: state.acknowledged_at,
+            is_told: true,
         }
     }
 

@@ -25,6 +25,7 @@ use super::dispatcher::Visit;
 use super::policy::Policy;
 use super::queue::{Counters, Queue};
 use super::selector::MessageView;
+use super::slow::Sight;
 use super::subscription::Subscription;
 use super::usage::DestinationUsage;
 use super::{Broker, Message, Refusal, wall_ms};
@@ -186,6 +187,12 @@ impl Topic {
     /// How many consumers without durable subscription it has.
     pub(super) fn plain_consumer_count(&self) -> usize {
         self.members.lock().consumers.len()
+    }
+
+    /// Its consumers without durable subscription as they are now.
+    pub(super) fn sights(&self) -> Vec<Sight> {
+        let consumers = Arc::clone(&self.members.lock().consumers);
+        consumers.iter().map(|one| one.consumer.sight()).collect()
     }
 
     /// How many messages a consumer was sent, and how many it has not acknowledged.

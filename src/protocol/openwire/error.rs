@@ -20,7 +20,7 @@ pub(super) enum End {
     ShutDown,
     #[error("the broker ends")]
     BrokerEnds,
-    #[error("the client is back on another socket")]
+    #[error("the client is back on another socket, or its consumer was too slow")]
     Replaced,
     #[error("this broker is no longer the active")]
     Fenced,
@@ -133,6 +133,7 @@ fn class_of(refusal: &Refusal) -> &'static str {
         | Refusal::DestinationInUse { .. }
         | Refusal::SubscriptionInUse { .. }
         | Refusal::SubscriptionActive
+        | Refusal::SubscriptionsRefused
         | Refusal::NoSuchConsumer(_)
         | Refusal::NotOutstanding { .. }
         | Refusal::CountMismatch { .. }
