@@ -32,6 +32,8 @@ public final class Interop {
         Transactions.run(harness);
         Xa.run(harness);
         Queues.run(harness);
+        QueueSelectors.run(harness);
+        Groups.run(harness);
         Topics.run(harness);
         Composites.run(harness);
         VirtualDestinations.run(harness);
