@@ -20,7 +20,7 @@ use super::queue::Queue;
 use super::{Broker, Connection};
 
 /// Time between two looks where only advisories are wanted.
-const ADVISORY_PERIOD: Duration = Duration::from_secs(1);
+const ADVISORY_PERIOD: Duration = Duration::from_millis(250);
 /// How long a client has for closing a consumer itself, as ActiveMQ's has.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -48,7 +48,8 @@ struct Entry {
 struct Watch {
     /// When each destination is due again.
     due: HashMap<Destination, Instant>,
-    entries: HashMap<ConsumerId, Entry>,
+    /// A consumer of several destinations is slow at each of them by itself.
+    entries: HashMap<(Destination, ConsumerId), Entry>,
 }
 
 /// How often consumers are looked at under a policy; None = never.
@@ -88,7 +89,11 @@ impl Watch {
             let Some(period) = period(&policy) else {
                 continue;
             };
-            seen.extend(sights.iter().map(|sight| sight.address.id.clone()));
+            seen.extend(
+                sights
+                    .iter()
+                    .map(|sight| (name.clone(), sight.address.id.clone())),
+            );
             let due = self.due.entry(name.clone()).or_insert(now + period);
             if *due > now {
                 continue;
@@ -98,7 +103,7 @@ impl Watch {
                 self.judge(broker, &name, &policy, &sight, now);
             }
         }
-        self.entries.retain(|id, _| seen.contains(id));
+        self.entries.retain(|key, _| seen.contains(key));
     }
 
     fn judge(
@@ -110,11 +115,12 @@ impl Watch {
         now: Instant,
     ) {
         let id = &sight.address.id;
+        let key = (name.clone(), id.clone());
         if !is_slow(policy.slow_consumer.as_ref(), sight, now) {
-            self.entries.remove(id);
+            self.entries.remove(&key);
             return;
         }
-        let entry = self.entries.entry(id.clone()).or_default();
+        let entry = self.entries.entry(key.clone()).or_default();
         entry.looks += 1;
         let is_told = sight.is_told && sight.is_behind;
         if entry.looks == 1 && policy.advisory_for_slow_consumers && !is_told {
@@ -123,7 +129,7 @@ impl Watch {
         if let Some(slow) = &policy.slow_consumer
             && is_too_slow(slow, entry.looks)
         {
-            self.entries.remove(id);
+            self.entries.remove(&key);
             broker.abort_consumer(&sight.address, name, slow.abort_connection);
         }
     }

@@ -82,3 +82,37 @@ fn without_acknowledgements_for_too_long_the_connection_ends_if_that_is_chosen()
         "it is only idle"
     );
 }
+
+#[test]
+fn a_slow_subscription_of_several_topics_is_advised_for_each_of_them() {
+    let policy = Policy {
+        advisory_for_slow_consumers: true,
+        ..Policy::default()
+    };
+    let fixture = Fixture::with(BrokerOptions {
+        policies: Policies::new(policy, Vec::new()),
+        ..BrokerOptions::default()
+    });
+    let mut peer = fixture.connect("one");
+    let advisories = Destination::topic("ActiveMQ.Advisory.SlowConsumer.Topic.>");
+    peer.consume(2, &advisories, 100);
+    let durable = ConsumerRequest {
+        subscription_name: Some("s".into()),
+        prefetch: 1,
+        ..peer.request(1, &Destination::topic("A.*"))
+    };
+    peer.settle(peer.connection.add_consumer(durable).expect("a consumer"));
+    for name in ["A.x", "A.y", "A.x"] {
+        peer.send(&Destination::topic(name), "1");
+    }
+    let mut advised: Vec<String> = (0..2)
+        .map(|_| {
+            let message = peer.next(2).message.expect("a message");
+            message.destination().name_str().to_owned()
+        })
+        .collect();
+    advised.sort();
+    let prefix = "ActiveMQ.Advisory.SlowConsumer.Topic";
+    assert_eq!(advised, [format!("{prefix}.A.x"), format!("{prefix}.A.y")]);
+    peer.expect_nothing(2);
+}
