@@ -43,8 +43,6 @@ pub struct Behaviour {
     pub max_scheduler_repeat_allowed: Setting<u32>,
     /// Durable subscriptions keep what comes while nobody is there.
     pub keep_durable_subs_active: Setting<bool>,
-    /// Expired messages of durable subscriptions are looked for while nobody is there.
-    pub enable_message_expiration_on_active_durable_subs: Setting<bool>,
     /// Nobody may make or use durable subscriptions.
     pub reject_durable_consumers: Setting<bool>,
     /// Durable subscriptions that nobody used for this time are removed.
@@ -55,8 +53,6 @@ pub struct Behaviour {
     pub schedule_period_for_destination_purge: Setting<Time>,
     /// How many of them go at a time; 0 = all.
     pub max_purged_destinations_per_sweep: Setting<u32>,
-    /// How long an advisory topic of a temporary destination outlives it.
-    pub time_before_purge_temp_destinations: Setting<Time>,
     /// Messages carry the name of the user that sent them.
     pub populate_jmsx_user_id: Setting<bool>,
     /// That name is the authenticated one, whatever the client says.
@@ -78,13 +74,11 @@ impl Behaviour {
             scheduler_support: Setting::default_of(true),
             max_scheduler_repeat_allowed: Setting::default_of(1000),
             keep_durable_subs_active: Setting::default_of(true),
-            enable_message_expiration_on_active_durable_subs: Setting::default_of(false),
             reject_durable_consumers: Setting::default_of(false),
             offline_durable_subscriber_timeout: Setting::default_of(None),
             offline_durable_subscriber_task_schedule: Setting::default_of(Time::ms(300_000)),
             schedule_period_for_destination_purge: Setting::default_of(Time::ms(0)),
             max_purged_destinations_per_sweep: Setting::default_of(0),
-            time_before_purge_temp_destinations: Setting::default_of(Time::ms(5_000)),
             populate_jmsx_user_id: Setting::default_of(false),
             use_authenticated_principal_for_jmsx_user_id: Setting::default_of(false),
             use_mirrored_queues: Setting::default_of(false),
@@ -118,11 +112,6 @@ impl Behaviour {
         );
         source.take(
             "broker",
-            "enable_message_expiration_on_active_durable_subs",
-            &mut self.enable_message_expiration_on_active_durable_subs,
-        );
-        source.take(
-            "broker",
             "reject_durable_consumers",
             &mut self.reject_durable_consumers,
         );
@@ -145,11 +134,6 @@ impl Behaviour {
             "broker",
             "max_purged_destinations_per_sweep",
             &mut self.max_purged_destinations_per_sweep,
-        );
-        source.take(
-            "broker",
-            "time_before_purge_temp_destinations",
-            &mut self.time_before_purge_temp_destinations,
         );
         source.take(
             "broker",

@@ -22,11 +22,10 @@ use super::setting::{Origin, Raw};
 use super::table::Table;
 
 /// Attributes of `<broker>` that are keys of `[broker]` too.
-const BROKER_KEYS: [&str; 18] = [
+const BROKER_KEYS: [&str; 16] = [
     "advisory_support",
     "allow_temp_auto_creation_on_send",
     "anonymous_producer_advisory_support",
-    "enable_message_expiration_on_active_durable_subs",
     "keep_durable_subs_active",
     "max_purged_destinations_per_sweep",
     "max_scheduler_repeat_allowed",
@@ -36,7 +35,6 @@ const BROKER_KEYS: [&str; 18] = [
     "reject_durable_consumers",
     "schedule_period_for_destination_purge",
     "scheduler_support",
-    "time_before_purge_temp_destinations",
     "use_authenticated_principal_for_jmsx_user_id",
     "use_mirrored_queues",
     "use_temp_mirrored_queues",
@@ -44,7 +42,15 @@ const BROKER_KEYS: [&str; 18] = [
 ];
 
 /// What ActiveMQ has and this broker does otherwise, with the reason.
-const KNOWN: [(&str, &str); 21] = [
+const KNOWN: [(&str, &str); 23] = [
+    (
+        "enable_message_expiration_on_active_durable_subs",
+        "has no effect: expired messages are looked for in every durable subscription",
+    ),
+    (
+        "time_before_purge_temp_destinations",
+        "has no effect: a temporary destination goes with its connection",
+    ),
     (
         "persistent",
         "has no effect: persistent messages go to the journal, others do not",
