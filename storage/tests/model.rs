@@ -169,7 +169,8 @@ impl Model {
     fn take_over(&mut self) {
         self.open.clear();
         for queue in self.queues.values_mut() {
-            queue.redelivered_below = queue.redelivered_below.max(queue.reserved_below);
+            let may_be_out = queue.reserved_below.min(queue.last_sequence + 1);
+            queue.redelivered_below = queue.redelivered_below.max(may_be_out);
         }
     }
 }

@@ -82,27 +82,25 @@ fn producers_and_consumers_of_unknown_sessions_are_misuse() {
 }
 
 #[test]
-fn special_names_and_selectors_are_refused_where_they_do_not_work_yet() {
+fn a_selector_that_is_none_is_refused_and_its_destination_is_not_made() {
     let harness = Harness::start();
     let mut client = Client::connected(&harness, "one");
-    for name in ["A,B", "A.>", "*"] {
-        let info = client.consumer_info(1, &Destination::queue(name));
+    for selector in ["a =", "(a = 1", "a LIKE 1", "'"] {
+        let selecting = ConsumerInfo {
+            selector: Some(selector.into()),
+            ..client.consumer_info(1, &Destination::queue("Q"))
+        };
         assert_eq!(
-            client.refusal(info.into()),
-            exception::INVALID_DESTINATION,
-            "{name}"
+            client.refusal(selecting.into()),
+            exception::INVALID_SELECTOR,
+            "{selector}"
         );
     }
-    let selecting = ConsumerInfo {
-        selector: Some("a = 1".into()),
-        ..client.consumer_info(1, &Destination::queue("Q"))
-    };
-    assert_eq!(client.refusal(selecting.into()), exception::JMS);
     assert!(harness.broker().status().destinations.is_empty());
 }
 
 #[test]
-fn distributed_transactions_get_an_xa_error_and_recovery_an_empty_list() {
+fn an_unknown_distributed_transaction_gets_an_xa_error_and_recovery_an_empty_list() {
     let harness = Harness::start();
     let mut client = Client::connected(&harness, "one");
     let step = |step: TransactionStep, transaction| TransactionInfo {
@@ -113,9 +111,9 @@ fn distributed_transactions_get_an_xa_error_and_recovery_an_empty_list() {
     };
     let xid = || Some(TransactionId::from(XaTransactionId::default()));
     for refused in [
-        TransactionStep::End,
         TransactionStep::Prepare,
-        TransactionStep::Rollback,
+        TransactionStep::CommitOnePhase,
+        TransactionStep::CommitTwoPhase,
     ] {
         assert_eq!(
             client.refusal(step(refused, xid()).into()),
@@ -179,7 +177,10 @@ fn a_temporary_queue_is_consumed_by_its_creator_only_and_ends_with_it() {
     assert_eq!(owner.dispatched_text(), "reply");
     owner.request(RemoveInfo::of(owner.id.clone()).into());
     let late = other.message(&queue, "late");
-    assert_eq!(other.refusal(late.into()), exception::INVALID_DESTINATION);
+    assert_eq!(
+        other.refusal(late.into()),
+        "org.apache.activemq.DestinationDoesNotExistException"
+    );
 }
 
 #[test]
