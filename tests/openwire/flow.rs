@@ -63,7 +63,16 @@ fn blocked(harness: &Harness) -> Vec<BlockedProducer> {
 }
 
 fn wait_until_blocked(harness: &Harness) {
-    wait_for("a blocked producer", || !blocked(harness).is_empty());
+    wait_until_waiting(harness, 1);
+}
+
+/// Waits until a producer has so many messages waiting.
+fn wait_until_waiting(harness: &Harness, messages: usize) {
+    wait_for("a blocked producer's messages", || {
+        blocked(harness)
+            .first()
+            .is_some_and(|one| one.messages == messages)
+    });
 }
 
 /// Sends a command that wants a response, which is not waited for.
@@ -143,8 +152,7 @@ fn a_window_s_share_comes_back_only_when_there_was_room() {
         panic!("no ProducerAck")
     };
     let size = ack.size;
-    wait_until_blocked(&harness);
-    assert_eq!(blocked(&harness)[0].messages, 2);
+    wait_until_waiting(&harness, 2);
     let mut consumer = Client::connected(&harness, "two");
     let info = consumer.consumer_info(1, &queue());
     consumer.request(info.into());

@@ -155,9 +155,26 @@ impl XaSession {
     }
 
     async fn request(&self, commands: Vec<Command>) -> Result<Command, ClientError> {
+        self.request_in(None, commands).await
+    }
+
+    /// Sends commands that are void in a later life of the connection than this one.
+    async fn request_in(
+        &self,
+        generation: Option<u64>,
+        commands: Vec<Command>,
+    ) -> Result<Command, ClientError> {
         let limit = Some(self.session.inner.connection.jms.request_timeout);
         let handle = self.session.inner.handle();
-        handle.request(commands, None, limit).await
+        handle.request(commands, generation, limit).await
+    }
+
+    /// The life of the connection that a transaction cannot outlive, because messages were received
+    /// in it: a reconnect repeats what was sent, and cannot repeat what was acknowledged.
+    fn bound_to(&self, xid: &Xid) -> Option<u64> {
+        let undecided = lock(&self.undecided);
+        let part = undecided.get(xid)?;
+        part.has_received.then_some(part.generation)
     }
 
     /// Takes part in a transaction from now on.
@@ -228,9 +245,8 @@ impl XaSession {
     /// Whether a reconnect has made void what was received in it.
     fn is_void(&self, xid: &Xid) -> bool {
         let now = self.session.inner.handle().generation();
-        lock(&self.undecided)
-            .get(xid)
-            .is_some_and(|part| part.has_received && part.generation != now)
+        self.bound_to(xid)
+            .is_some_and(|generation| generation != now)
     }
 
     fn spoiled(&self, xid: &Xid) -> ClientError {
@@ -251,7 +267,8 @@ impl XaSession {
             return Err(self.spoiled(xid));
         }
         let prepare = self.step(xid, TransactionStep::Prepare);
-        match self.request(vec![prepare]).await? {
+        let generation = self.bound_to(xid);
+        match self.request_in(generation, vec![prepare]).await? {
             Command::IntegerResponse(response) if response.result == READ_ONLY => {
                 self.decided(xid).await?;
                 Ok(Vote::ReadOnly)
@@ -270,16 +287,16 @@ impl XaSession {
     /// # Errors
     /// As [`XaSession::prepare`].
     pub async fn commit(&self, xid: &Xid, one_phase: bool) -> Result<(), ClientError> {
-        let step = if one_phase {
+        let (step, generation) = if one_phase {
             if self.is_void(xid) {
                 return Err(self.spoiled(xid));
             }
-            TransactionStep::CommitOnePhase
+            (TransactionStep::CommitOnePhase, self.bound_to(xid))
         } else {
-            TransactionStep::CommitTwoPhase
+            (TransactionStep::CommitTwoPhase, None)
         };
         let commit = self.step(xid, step);
-        self.request(vec![commit]).await?;
+        self.request_in(generation, vec![commit]).await?;
         self.decided(xid).await
     }
 

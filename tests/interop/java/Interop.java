@@ -43,6 +43,7 @@ public final class Interop {
         Schedules.run(harness);
         FlowControl.run(harness);
         LargeMessages.run(harness);
+        TopicPolicies.run(harness);
         Connections.run(harness);
         Security.run(harness);
         Reconnects.run(harness);
