@@ -1,7 +1,7 @@
 //! What operators put between a destination's name and where its messages go: virtual topics,
 //! composite destinations, mirrored queues.
 //!
-//! The values here are those of ActiveMQ's `destinationInterceptors`. [`route`] turns them into the
+//! The values here are those of ActiveMQ's `destinationInterceptors`. `route` turns them into the
 //! list of targets that one message reaches.
 
 mod route;

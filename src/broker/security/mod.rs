@@ -1,7 +1,7 @@
 //! Who may connect, and who may do what with which destination: ActiveMQ's simple authentication and its
 //! authorization map.
 //!
-//! A connection has its [`Permits`] from the moment it is authenticated; where nothing is configured it has
+//! A connection has its `Permits` from the moment it is authenticated; where nothing is configured it has
 //! none, and nothing is checked. This module knows users, groups and names of destinations, and nothing
 //! of what destinations are.
 

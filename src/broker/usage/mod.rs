@@ -2,9 +2,9 @@
 //!
 //! There are four limits. *Memory* bounds the messages that are nowhere else; *a destination's memory* is
 //! its part, if a policy says so; *the store* bounds persistent messages that wait; *the temporary store*
-//! bounds non-persistent messages that memory had no room for. [`Broker::admit`] looks at those that
+//! bounds non-persistent messages that memory had no room for. `Broker::admit` looks at those that
 //! concern a message before it goes anywhere. Who is told [`Shortage`] keeps the message and tries again:
-//! a [`WaitingRoom`] does that for one connection. What waits is never hidden: [`Blocked`] has it for the
+//! a `WaitingRoom` does that for one connection. What waits is never hidden: `Blocked` has it for the
 //! log and for status pages.
 //!
 //! Nothing here knows queues' contents or protocols.
