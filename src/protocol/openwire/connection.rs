@@ -217,6 +217,8 @@ impl ConnectionTask {
             // An answer given before the garbage came may still be on its way.
             ref end => end.is_peers_fault() && self.broker.may_acknowledge(),
         };
+        // What waits for room goes first: nobody is seen waiting on a connection that is gone.
+        self.waiting.withdraw(|_| true);
         self.session.close(LastDelivered::Unknown);
         if last_words {
             self.wire.flush(self.options.farewell).await;
