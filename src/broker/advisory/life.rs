@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use openwire::primitive::Value;
 use openwire::{
     Command, ConnectionId, ConsumerId, Destination, DestinationInfo, ProducerId, RemoveInfo,
     WireString,
@@ -115,19 +116,8 @@ impl Broker {
         destination: &Destination,
         announcement: &Command,
     ) {
-        if is_advisory(destination) {
-            return;
-        }
-        self.announced.note(Some(destination), announcement);
-        if is_gone(announcement)
-            && destination.kind.is_temporary()
-            && self.find(destination).is_none()
-        {
-            return;
-        }
-        self.advise(&topic_about_clients("Consumer", destination), || {
-            let count = int(self.consumers_of(destination));
-            (Some(announcement.clone()), vec![("consumerCount", count)])
+        self.advise_client("Consumer", destination, announcement, || {
+            ("consumerCount", int(self.consumers_of(destination)))
         });
     }
 
@@ -147,6 +137,20 @@ impl Broker {
             }
             return;
         };
+        self.advise_client("Producer", destination, announcement, || {
+            ("producerCount", int(self.producers_of(destination)))
+        });
+    }
+
+    /// A consumer or a producer of a destination came or went; with how many there are now. Of a temporary
+    /// destination that is gone nobody is told who left it.
+    fn advise_client(
+        self: &Arc<Self>,
+        what: &str,
+        destination: &Destination,
+        announcement: &Command,
+        count: impl FnOnce() -> (&'static str, Value),
+    ) {
         if is_advisory(destination) {
             return;
         }
@@ -157,9 +161,8 @@ impl Broker {
         {
             return;
         }
-        self.advise(&topic_about_clients("Producer", destination), || {
-            let count = int(self.producers_of(destination));
-            (Some(announcement.clone()), vec![("producerCount", count)])
+        self.advise(&topic_about_clients(what, destination), || {
+            (Some(announcement.clone()), vec![count()])
         });
     }
 

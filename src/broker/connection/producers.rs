@@ -134,27 +134,15 @@ impl Connection {
         if inner.is_closed {
             return Err(Refusal::Closing);
         }
-        if let Err(refusal) = self.check_sending(inner, message.destination()) {
-            if let Some(name) = transaction {
-                self.fail_in(inner, name, &refusal);
-            }
-            return Err(refusal);
-        }
+        let may_send = self.check_sending(inner, message.destination());
+        self.or_fail(inner, transaction, may_send)?;
         if let Some(claim) = self.claim(inner, message, transaction)? {
             return self.hand_over(inner, claim, message, transaction);
         }
         let renamed = self
             .routed(inner, message.destination())
             .and_then(|routed| self.rename(message, routed));
-        let (message, route) = match renamed {
-            Ok(renamed) => renamed,
-            Err(refusal) => {
-                if let Some(name) = transaction {
-                    self.fail_in(inner, name, &refusal);
-                }
-                return Err(refusal);
-            }
-        };
+        let (message, route) = self.or_fail(inner, transaction, renamed)?;
         if self.broker.options().statistics
             && statistics::is_question(message.destination())
             && self.broker.answer_statistics(&message)?
@@ -185,6 +173,19 @@ impl Connection {
                 .inspect_err(|refusal| transaction.fail(refusal))
         })?;
         Ok(Receipt::Done)
+    }
+
+    /// A refusal makes the transaction fail at its commit, if there is one.
+    fn or_fail<T>(
+        &self,
+        inner: &mut Inner,
+        transaction: Option<&TransactionName>,
+        result: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        if let (Err(refusal), Some(name)) = (&result, transaction) {
+            self.fail_in(inner, name, refusal);
+        }
+        result
     }
 
     fn publish(
