@@ -89,6 +89,17 @@ pub trait DiskFile: Send + Sync {
     /// As the operating system says.
     fn sync(&self) -> io::Result<()>;
 
+    /// Writes all of `bytes` at an offset and makes *these* bytes durable, in one operation if the
+    /// system has one. What else was written through this descriptor need not be durable then.
+    /// After an error nothing is known: never retry.
+    ///
+    /// # Errors
+    /// As the operating system says; EIO once a lock of this descriptor was lost.
+    fn write_durable_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)?;
+        self.sync()
+    }
+
     /// The file's length in bytes.
     ///
     /// # Errors
