@@ -112,6 +112,7 @@ pub mod state;
 pub mod store;
 pub mod tail;
 pub mod tenure;
+pub mod testing;
 mod transaction;
 mod watermark;
 mod writer;

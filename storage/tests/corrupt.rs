@@ -16,8 +16,8 @@ use storage::{Epoch, Lsn, Position};
 use support::*;
 
 /// A journal of three segments and a few dozen records.
-fn journal() -> MemoryDisk {
-    let disk = MemoryDisk::default();
+fn journal() -> FaultyDisk {
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     for number in 0..22_u8 {
@@ -26,10 +26,10 @@ fn journal() -> MemoryDisk {
     }
     wait_for("the next segment", || disk.paths("journal").len() >= 3);
     tenure.store.abandon();
-    MemoryDisk::after(&disk.changes())
+    FaultyDisk::after(&disk.changes())
 }
 
-fn finish(disk: &MemoryDisk) -> Result<Lsn, FollowError> {
+fn finish(disk: &FaultyDisk) -> Result<Lsn, FollowError> {
     let point = Follower::open(Arc::new(disk.clone()))?.finish(Epoch(2))?;
     // Whatever is there must be what was written.
     for backlog in point.state.backlogs() {
@@ -166,7 +166,7 @@ fn damage_below_a_seal_is_found_and_behind_it_does_not_matter() {
 
 #[test]
 fn a_standby_that_meets_damage_says_so_instead_of_waiting_for_ever() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(
         &disk,
         1,
@@ -199,7 +199,7 @@ fn a_standby_that_meets_damage_says_so_instead_of_waiting_for_ever() {
 
 #[test]
 fn every_flipped_byte_of_a_checkpoint_makes_it_unreadable_and_nothing_else() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     for number in 0..5_u64 {
@@ -246,7 +246,7 @@ fn every_flipped_byte_of_a_checkpoint_makes_it_unreadable_and_nothing_else() {
 
 #[test]
 fn a_damaged_body_is_refused_when_it_is_read_back() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     tenure.send(&queue, &[0xAB; 100]);

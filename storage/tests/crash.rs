@@ -14,8 +14,8 @@ use storage::{Epoch, Lsn};
 use support::*;
 
 /// A history with rolls, checkpoints and removed segments, over two tenures.
-fn history() -> MemoryDisk {
-    let disk = MemoryDisk::default();
+fn history() -> FaultyDisk {
+    let disk = FaultyDisk::default();
     let options = JournalOptions {
         checkpoint_bytes: 6000,
         ..OPTIONS
@@ -40,14 +40,14 @@ fn history() -> MemoryDisk {
 
 /// The LSNs that were synced by the given number of changes.
 fn synced(changes: &[Change]) -> Lsn {
-    let before = MemoryDisk::after(changes);
+    let before = FaultyDisk::after(changes);
     let last_sync = changes
         .iter()
         .rposition(|change| matches!(change, Change::Sync(path) if path.starts_with("journal")));
     match last_sync {
         None => Lsn(0),
         Some(at) => {
-            let disk = MemoryDisk::after(&changes[..=at]);
+            let disk = FaultyDisk::after(&changes[..=at]);
             // Names that went since then do not come back.
             for path in disk.paths("journal") {
                 if !before.paths("journal").contains(&path) {
@@ -68,7 +68,7 @@ fn every_prefix_of_the_writes_recovers_to_what_was_synced_or_more() {
     let changes = history().changes();
     let mut highest = Lsn(0);
     for count in 0..=changes.len() {
-        let disk = MemoryDisk::after(&changes[..count]);
+        let disk = FaultyDisk::after(&changes[..count]);
         let point = Follower::open(Arc::new(disk)).unwrap().finish(Epoch(99));
         let point = point.unwrap_or_else(|error| panic!("after {count} changes: {error}"));
         assert!(
@@ -98,8 +98,8 @@ fn a_write_torn_anywhere_leaves_what_was_synced() {
         else {
             continue;
         };
-        let before = MemoryDisk::after(&changes[..count]);
-        let lsn = |disk: MemoryDisk| {
+        let before = FaultyDisk::after(&changes[..count]);
+        let lsn = |disk: FaultyDisk| {
             let follower = Follower::open(Arc::new(disk)).unwrap();
             follower.finish(Epoch(99)).map(|point| point.sealed_lsn)
         };
@@ -110,7 +110,7 @@ fn a_write_torn_anywhere_leaves_what_was_synced() {
                 offset: *offset,
                 bytes: bytes[..cut].to_vec(),
             };
-            let head = MemoryDisk::after(changes[..count].iter().chain([&torn]));
+            let head = FaultyDisk::after(changes[..count].iter().chain([&torn]));
             assert!(
                 lsn(head).unwrap() >= least,
                 "change {count}, the first {cut} bytes"
@@ -121,7 +121,7 @@ fn a_write_torn_anywhere_leaves_what_was_synced() {
                 offset: *offset + cut as u64,
                 bytes: bytes[cut..].to_vec(),
             };
-            let tail = MemoryDisk::after(changes[..count].iter().chain([&torn]));
+            let tail = FaultyDisk::after(changes[..count].iter().chain([&torn]));
             assert!(
                 lsn(tail).unwrap() >= least,
                 "change {count}, all but {cut} bytes"
@@ -134,7 +134,7 @@ fn a_write_torn_anywhere_leaves_what_was_synced() {
 fn a_tenure_can_begin_after_every_crash_and_its_records_count() {
     let changes = history().changes();
     for count in (0..=changes.len()).step_by(7) {
-        let disk = MemoryDisk::after(&changes[..count]);
+        let disk = FaultyDisk::after(&changes[..count]);
         let tenure = begin(&disk, 99, OPTIONS);
         let queue = tenure.backlog("after the crash");
         tenure.send(&queue, b"counts");
@@ -148,7 +148,7 @@ fn a_tenure_can_begin_after_every_crash_and_its_records_count() {
 
 #[test]
 fn a_batch_that_was_seen_and_then_lost_is_not_taken_over() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     tenure.send(&queue, b"durable");
@@ -169,7 +169,7 @@ fn a_batch_that_was_seen_and_then_lost_is_not_taken_over() {
 
 #[test]
 fn the_last_batch_read_is_made_durable_before_it_is_sealed_in() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     tenure.send(&queue, b"seen");

@@ -31,7 +31,7 @@ fn fill(tenure: &Tenure, queue: &Arc<storage::Backlog>) -> AppendError {
 
 #[test]
 fn a_full_directory_refuses_messages_and_goes_on_with_acknowledgements() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     disk.set_capacity(Some(100 << 10));
     let tenure = begin(&disk, 1, SMALL);
     let queue = tenure.backlog("queue");
@@ -69,7 +69,7 @@ fn a_full_directory_refuses_messages_and_goes_on_with_acknowledgements() {
 
 #[test]
 fn messages_are_accepted_again_when_somebody_else_frees_space() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     disk.set_capacity(Some(64 << 10));
     let tenure = begin(&disk, 1, SMALL);
     let queue = tenure.backlog("queue");
@@ -91,14 +91,14 @@ fn messages_are_accepted_again_when_somebody_else_frees_space() {
 
 #[test]
 fn a_directory_that_hides_that_it_is_full_is_noticed_when_a_segment_is_prepared() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     disk.set_capacity(Some(40 << 10));
     disk.tell_free(Some(1 << 40));
     let tenure = begin(
         &disk,
         1,
         JournalOptions {
-            checkpoint_bytes: u64::MAX,
+            preallocate: true,
             ..OPTIONS
         },
     );
@@ -123,7 +123,7 @@ fn a_directory_that_hides_that_it_is_full_is_noticed_when_a_segment_is_prepared(
 
 #[test]
 fn a_failed_sync_fences_and_is_never_retried() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     tenure.settle();
@@ -155,7 +155,7 @@ fn a_failed_sync_fences_and_is_never_retried() {
 
 #[test]
 fn a_failed_write_fences() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     tenure.settle();
@@ -175,7 +175,7 @@ fn a_failed_write_fences() {
 
 #[test]
 fn a_panic_in_the_journal_s_thread_fences_and_is_told() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     tenure.settle();
@@ -192,7 +192,7 @@ fn a_panic_in_the_journal_s_thread_fences_and_is_told() {
 
 #[test]
 fn a_checkpoint_that_cannot_be_written_does_not_disturb_the_journal() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     disk.fail_writes("checkpoints/");
     let tenure = begin(&disk, 1, SMALL);
     let queue = tenure.backlog("queue");
@@ -222,7 +222,7 @@ fn a_checkpoint_that_cannot_be_written_does_not_disturb_the_journal() {
 
 #[test]
 fn a_checkpoint_waits_for_the_gate() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let clock = Arc::new(storage::clock::RealClock::new());
     let gate = storage::tenure::gate::Gate::new(clock.clone());
     let tenure = begin_gated(Arc::new(disk.clone()), Arc::clone(&gate), 1, SMALL);

@@ -56,7 +56,7 @@ fn messages_survive_a_takeover_on_a_real_directory() {
 
 #[test]
 fn what_was_just_appended_can_be_read_before_it_is_written() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     for size in [0, 1, 1000, 70_000, 1_500_000] {
@@ -74,7 +74,7 @@ fn what_was_just_appended_can_be_read_before_it_is_written() {
 
 #[test]
 fn a_record_larger_than_a_segment_gets_one_of_its_own_and_survives() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     tenure.send(&queue, b"before");
@@ -95,7 +95,7 @@ fn a_record_larger_than_a_segment_gets_one_of_its_own_and_survives() {
 
 #[test]
 fn a_record_beyond_every_limit_is_refused_and_changes_nothing() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     let before = tenure.store.appended();
@@ -109,7 +109,7 @@ fn a_record_beyond_every_limit_is_refused_and_changes_nothing() {
 
 #[test]
 fn nothing_is_released_while_the_gate_is_closed_and_all_of_it_after_a_late_renewal() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let clock = Arc::new(RealClock::new());
     let gate = Gate::new(clock.clone());
     let tenure = begin_gated(Arc::new(disk.clone()), Arc::clone(&gate), 1, OPTIONS);
@@ -128,7 +128,7 @@ fn nothing_is_released_while_the_gate_is_closed_and_all_of_it_after_a_late_renew
 
 #[test]
 fn an_abandoned_tenure_refuses_appends_and_releases_nothing_any_more() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     tenure.settle();
@@ -143,7 +143,7 @@ fn an_abandoned_tenure_refuses_appends_and_releases_nothing_any_more() {
 
 #[test]
 fn released_callbacks_come_in_order_and_reach_the_end() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -162,7 +162,7 @@ fn released_callbacks_come_in_order_and_reach_the_end() {
 
 #[test]
 fn the_first_segment_is_left_for_the_first_one_that_is_filled_with_zeros() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let options = JournalOptions {
         segment_bytes: 64 << 10,
         preallocate: true,
@@ -207,7 +207,7 @@ fn the_first_segment_is_left_for_the_first_one_that_is_filled_with_zeros() {
 
 #[test]
 fn many_producers_share_syncs() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(
         &disk,
         1,
@@ -241,7 +241,7 @@ fn many_producers_share_syncs() {
 
 #[test]
 fn dispatch_order_follows_the_order_class_and_then_the_sequence() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     for (order, body) in [(4, "a"), (9, "b"), (0, "c"), (4, "d"), (9, "e")] {
@@ -260,7 +260,7 @@ fn dispatch_order_follows_the_order_class_and_then_the_sequence() {
 
 #[test]
 fn a_message_for_several_backlogs_is_one_record_with_a_place_in_each() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let (a, b) = (tenure.backlog("a"), tenure.backlog("b"));
     tenure.send(&b, b"only in b");
@@ -287,7 +287,7 @@ fn a_message_for_several_backlogs_is_one_record_with_a_place_in_each() {
 
 #[test]
 fn a_removed_backlog_is_skipped_as_a_target_and_takes_no_acknowledgements() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let (kept, gone) = (tenure.backlog("kept"), tenure.backlog("gone"));
     let position = tenure.send(&gone, b"x");
@@ -323,7 +323,7 @@ fn a_removed_backlog_is_skipped_as_a_target_and_takes_no_acknowledgements() {
 
 #[test]
 fn a_duplicate_is_recognised_for_every_producer_and_over_takeovers() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     let targets = [queue.clone()];
@@ -363,7 +363,7 @@ fn a_duplicate_is_recognised_for_every_producer_and_over_takeovers() {
 
 #[test]
 fn a_send_without_targets_still_counts_for_its_producer() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     tenure
         .store
@@ -376,7 +376,7 @@ fn a_send_without_targets_still_counts_for_its_producer() {
 
 #[test]
 fn producers_are_forgotten_when_closed_or_idle_and_not_when_in_use() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     for id in ["closed", "idle", "used"] {
         tenure
@@ -416,7 +416,7 @@ fn producers_are_forgotten_when_closed_or_idle_and_not_when_in_use() {
 
 #[test]
 fn a_transaction_is_visible_whole_with_its_commit_and_so_are_its_acknowledgements() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let (from, to) = (tenure.backlog("from"), tenure.backlog("to"));
     let position = tenure.send(&from, b"in");
@@ -465,7 +465,7 @@ fn a_transaction_is_visible_whole_with_its_commit_and_so_are_its_acknowledgement
 
 #[test]
 fn a_transaction_left_open_is_dropped_by_the_next_tenure() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     let open = from_producer(b"p", 1, b"open");
@@ -490,7 +490,7 @@ fn a_transaction_left_open_is_dropped_by_the_next_tenure() {
 
 #[test]
 fn what_was_reserved_for_dispatch_is_redelivered_after_a_takeover() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     assert_eq!(
@@ -518,7 +518,7 @@ fn what_was_reserved_for_dispatch_is_redelivered_after_a_takeover() {
 
 #[test]
 fn a_descriptor_can_be_replaced() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("old words");
     tenure
@@ -536,7 +536,7 @@ fn a_descriptor_can_be_replaced() {
 
 #[test]
 fn a_follower_has_the_active_s_state_while_segments_roll_and_tenures_change() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let mut follower = Follower::open(Arc::new(disk.clone())).unwrap();
     assert!(follower.poll().unwrap().is_at_end, "an empty directory");
     for epoch in 1..=5 {
@@ -565,7 +565,7 @@ fn a_follower_has_the_active_s_state_while_segments_roll_and_tenures_change() {
 
 #[test]
 fn a_follower_that_applied_what_the_seal_excludes_begins_again() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let old = begin(&disk, 1, OPTIONS);
     let queue = old.backlog("queue");
     old.send(&queue, b"counts");
@@ -606,7 +606,7 @@ fn a_follower_that_applied_what_the_seal_excludes_begins_again() {
 
 #[test]
 fn a_segment_is_released_only_after_a_renewal_that_started_after_its_lock() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let point = Follower::open(Arc::new(disk.clone()))
         .unwrap()
         .finish(Epoch(1))
@@ -649,7 +649,7 @@ fn a_segment_is_released_only_after_a_renewal_that_started_after_its_lock() {
 
 #[test]
 fn an_epoch_can_begin_once_only() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let follower = || {
         Follower::open(Arc::new(disk.clone()))
             .unwrap()
@@ -675,7 +675,7 @@ fn an_epoch_can_begin_once_only() {
 
 #[test]
 fn a_segment_size_out_of_bounds_is_refused() {
-    let disk: Arc<dyn storage::disk::Disk> = Arc::new(MemoryDisk::default());
+    let disk: Arc<dyn storage::disk::Disk> = Arc::new(FaultyDisk::default());
     let point = Follower::open(Arc::clone(&disk))
         .unwrap()
         .finish(Epoch(1))
@@ -715,7 +715,7 @@ const CHURNING: JournalOptions = JournalOptions {
 
 #[test]
 fn dead_segments_go_and_a_pending_message_keeps_its_own() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, CHURNING);
     let queue = tenure.backlog("queue");
     tenure.send(&queue, b"old");
@@ -734,7 +734,7 @@ fn dead_segments_go_and_a_pending_message_keeps_its_own() {
 
 #[test]
 fn a_follower_whose_segment_was_removed_begins_with_the_newest_checkpoint() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, CHURNING);
     tenure.backlog("queue");
     tenure.settle();
@@ -757,7 +757,7 @@ fn a_follower_whose_segment_was_removed_begins_with_the_newest_checkpoint() {
 
 #[test]
 fn checkpoints_and_segments_of_many_tenures_stay_bounded() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     for epoch in 1..=20 {
         let tenure = begin(&disk, epoch, CHURNING);
         if epoch == 1 {
@@ -776,7 +776,7 @@ fn checkpoints_and_segments_of_many_tenures_stay_bounded() {
 
 #[test]
 fn checkpoints_taken_under_load_recover_to_the_same_state() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let options = JournalOptions {
         segment_bytes: 64 << 10,
         checkpoint_bytes: 32 << 10,
@@ -847,7 +847,7 @@ fn work(tenure: &Tenure, queues: &[Arc<storage::Backlog>], worker: u64, next_id:
 
 #[test]
 fn an_unreadable_checkpoint_gives_way_to_the_one_before() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, CHURNING);
     tenure.backlog("queue");
     churn(&tenure, 100);

@@ -182,7 +182,7 @@ const OPTIONS: JournalOptions = JournalOptions {
 };
 
 struct Run {
-    disk: MemoryDisk,
+    disk: FaultyDisk,
     epoch: u64,
     tenure: Tenure,
     /// The backlogs of the store by id, in the model's order.
@@ -216,7 +216,7 @@ fn new_message<'a>(
 
 impl Run {
     fn new() -> Run {
-        let disk = MemoryDisk::default();
+        let disk = FaultyDisk::default();
         let tenure = begin(&disk, 1, OPTIONS);
         let follower = Follower::open(Arc::new(disk.clone())).unwrap();
         let (backlogs, model) = (BTreeMap::new(), Model::default());

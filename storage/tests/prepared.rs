@@ -33,7 +33,7 @@ fn prepare_move(tenure: &Tenure, key: &[u8], from: &Arc<Backlog>, to: &Arc<Backl
 }
 
 /// Ends the tenure and begins the next one.
-fn take_over(disk: &MemoryDisk, tenure: Tenure, is_crash: bool) -> Tenure {
+fn take_over(disk: &FaultyDisk, tenure: Tenure, is_crash: bool) -> Tenure {
     tenure.settle();
     if is_crash {
         tenure.store.abandon();
@@ -58,7 +58,7 @@ fn churn(tenure: &Tenure, rounds: usize) {
 #[test]
 fn a_prepared_transaction_waits_over_takeovers_and_is_committed_by_anybody() {
     for is_crash in [false, true] {
-        let disk = MemoryDisk::default();
+        let disk = FaultyDisk::default();
         let mut tenure = begin(&disk, 1, OPTIONS);
         let (from, to) = (tenure.backlog("from"), tenure.backlog("to"));
         let position = prepare_move(&tenure, b"t", &from, &to);
@@ -97,7 +97,7 @@ fn a_prepared_transaction_waits_over_takeovers_and_is_committed_by_anybody() {
 
 #[test]
 fn a_rolled_back_one_leaves_what_it_acknowledged_where_it_was() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let (from, to) = (tenure.backlog("from"), tenure.backlog("to"));
     let position = prepare_move(&tenure, b"t", &from, &to);
@@ -121,7 +121,7 @@ fn a_rolled_back_one_leaves_what_it_acknowledged_where_it_was() {
 
 #[test]
 fn the_seal_drops_what_is_open_and_keeps_what_is_prepared() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     for key in [b"open", b"kept"] {
@@ -153,7 +153,7 @@ fn the_seal_drops_what_is_open_and_keeps_what_is_prepared() {
 #[test]
 fn its_segments_stay_until_it_is_decided() {
     for decision in [Decision::Commit, Decision::RollBack] {
-        let disk = MemoryDisk::default();
+        let disk = FaultyDisk::default();
         let tenure = begin(&disk, 1, OPTIONS);
         let (from, to) = (tenure.backlog("from"), tenure.backlog("to"));
         prepare_move(&tenure, b"t", &from, &to);
@@ -183,7 +183,7 @@ fn its_segments_stay_until_it_is_decided() {
 
 #[test]
 fn backlogs_that_are_removed_meanwhile_do_not_disturb_the_decision() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let (from, to) = (tenure.backlog("from"), tenure.backlog("to"));
     prepare_move(&tenure, b"t", &from, &to);
@@ -200,7 +200,7 @@ fn backlogs_that_are_removed_meanwhile_do_not_disturb_the_decision() {
 
 #[test]
 fn outcomes_are_remembered_up_to_a_bound_and_heuristic_ones_apart() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     tenure.store.prepare(b"odd", &[]).unwrap();
     tenure.store.decide(b"odd", Decision::Commit, true).unwrap();

@@ -13,8 +13,8 @@ use storage::{Epoch, Lsn};
 use support::*;
 
 /// A segment with a batch for each of the messages; where each batch ends, by LSN.
-fn segment() -> (MemoryDisk, PathBuf, Vec<(Lsn, usize)>) {
-    let disk = MemoryDisk::default();
+fn segment() -> (FaultyDisk, PathBuf, Vec<(Lsn, usize)>) {
+    let disk = FaultyDisk::default();
     let tenure = begin(&disk, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     tenure.settle();
@@ -39,7 +39,7 @@ fn segment() -> (MemoryDisk, PathBuf, Vec<(Lsn, usize)>) {
             ends.push((Lsn(lsn), offset as usize + bytes.len()));
         }
     }
-    let disk = MemoryDisk::after(&disk.changes());
+    let disk = FaultyDisk::after(&disk.changes());
     for prepared in disk
         .paths("journal")
         .iter()
@@ -50,7 +50,7 @@ fn segment() -> (MemoryDisk, PathBuf, Vec<(Lsn, usize)>) {
     (disk, path, ends)
 }
 
-fn sealed_lsn(disk: &MemoryDisk) -> Lsn {
+fn sealed_lsn(disk: &FaultyDisk) -> Lsn {
     let follower = Follower::open(Arc::new(disk.clone())).unwrap();
     follower.finish(Epoch(2)).unwrap().sealed_lsn
 }
@@ -93,7 +93,7 @@ fn stale_bytes_of_other_places_and_epochs_are_not_taken_for_records() {
         assert_eq!(sealed_lsn(&disk), last);
     }
     // The same segment as another epoch would have written it, further on.
-    let other = MemoryDisk::default();
+    let other = FaultyDisk::default();
     begin(&other, 1, OPTIONS).store.shut_down();
     let tenure = begin(&other, 7, OPTIONS);
     let queue = tenure.backlog("queue");
@@ -117,7 +117,7 @@ fn stale_bytes_of_other_places_and_epochs_are_not_taken_for_records() {
 fn a_body_that_looks_like_a_journal_is_not_taken_for_one() {
     let (disk, path, _) = segment();
     let image = disk.bytes(&path);
-    let other = MemoryDisk::default();
+    let other = FaultyDisk::default();
     let tenure = begin(&other, 1, OPTIONS);
     let queue = tenure.backlog("queue");
     for _ in 0..3 {
@@ -167,7 +167,7 @@ fn a_standby_takes_a_half_visible_batch_for_not_there_yet() {
 
 #[test]
 fn a_torn_seal_means_that_the_tenure_never_began() {
-    let disk = MemoryDisk::default();
+    let disk = FaultyDisk::default();
     let first = begin(&disk, 1, OPTIONS);
     let queue = first.backlog("queue");
     first.send(&queue, b"x");
@@ -198,7 +198,7 @@ fn a_torn_seal_means_that_the_tenure_never_began() {
             offset: *offset,
             bytes,
         };
-        let disk = MemoryDisk::after(changes[..seal.unwrap()].iter().chain([&torn]));
+        let disk = FaultyDisk::after(changes[..seal.unwrap()].iter().chain([&torn]));
         let point = Follower::open(Arc::new(disk.clone()))
             .unwrap()
             .finish(Epoch(3))

@@ -1,6 +1,7 @@
 //! Limits: what has no room, why, and when there is room again.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::policy::{DestinationPattern, Policies, Policy};
 use super::usage::{LimitKind, Limits, Patience, Shortage, WaitingRoom};

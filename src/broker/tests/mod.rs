@@ -23,27 +23,29 @@ mod xa;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use openwire::{
     AckKind, Command, ConnectionId, ConsumerId, Destination, MessageId, Version, encode_message,
 };
-use storage::clock::{Clock, RealClock};
+use storage::Store;
 use storage::disk::{Disk, RealDisk};
-use storage::journal::{Callbacks, Journal, JournalOptions};
-use storage::tail::Follower;
-use storage::tenure::gate::Gate;
-use storage::{Epoch, Store};
+use storage::journal::JournalOptions;
+use storage::testing::{self, wait_for};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::security::Credentials;
 use super::*;
 
-/// A broker on a temporary directory.
+/// A broker on a temporary directory, or on any disk.
 struct Fixture {
-    directory: TempDir,
+    disk: Arc<dyn Disk>,
+    journal: JournalOptions,
+    /// That of a real disk: it goes with the fixture.
+    #[allow(dead_code, reason = "it is here to be dropped last")]
+    directory: Option<TempDir>,
     runtime: Runtime,
     store: Arc<Store>,
     broker: Arc<Broker>,
@@ -51,37 +53,11 @@ struct Fixture {
     epoch: u64,
 }
 
-fn open_store(directory: &TempDir, epoch: u64) -> Arc<Store> {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(directory.path()).expect("a directory"));
-    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
-    let gate = Gate::new(Arc::clone(&clock));
-    let mut follower = Follower::open(Arc::clone(&disk)).expect("a journal");
-    while !follower.poll().expect("a readable journal").is_at_end {}
-    let point = follower.finish(Epoch(epoch)).expect("a whole journal");
-    let options = JournalOptions {
-        segment_bytes: 64 << 20,
-        checkpoint_bytes: 64 << 20,
-        preallocate: false,
-    };
-    let callbacks = Callbacks {
-        on_failed: Box::new(|_| ()),
-        on_prepared: Box::new(|| {}),
-    };
-    let guard = Arc::clone(&gate);
-    let store = Journal::begin(
-        disk,
-        Arc::clone(&clock),
-        guard,
-        Epoch(epoch),
-        point,
-        options,
-        callbacks,
-    )
-    .expect("a usable directory");
-    // Only a renewal that starts when the first segment is locked proves that the lock is held.
-    gate.renewed(clock.now(), Duration::from_secs(3600));
-    store
-}
+const JOURNAL: JournalOptions = JournalOptions {
+    segment_bytes: 64 << 20,
+    checkpoint_bytes: 64 << 20,
+    ..testing::OPTIONS
+};
 
 impl Fixture {
     fn new() -> Self {
@@ -90,21 +66,36 @@ impl Fixture {
 
     fn with(options: BrokerOptions) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let disk = Arc::new(RealDisk::open(directory.path()).expect("a directory"));
+        let mut fixture = Self::on(disk, 1, JOURNAL, options);
+        fixture.directory = Some(directory);
+        fixture
+    }
+
+    /// A broker in a tenure of its own on a disk.
+    fn on(
+        disk: Arc<dyn Disk>,
+        epoch: u64,
+        journal: JournalOptions,
+        options: BrokerOptions,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a runtime");
-        let store = open_store(&directory, 1);
+        let store = testing::begin_with(Arc::clone(&disk), epoch, journal).store;
         let handle = runtime.handle().clone();
         let broker = Broker::start(Arc::clone(&store), options.clone(), handle);
         Fixture {
-            directory,
+            disk,
+            journal,
+            directory: None,
             runtime,
             store,
             broker,
             options,
-            epoch: 1,
+            epoch,
         }
     }
 
@@ -113,7 +104,7 @@ impl Fixture {
         self.broker.abandon();
         self.store.shut_down();
         self.epoch += 1;
-        self.store = open_store(&self.directory, self.epoch);
+        self.store = testing::begin_with(Arc::clone(&self.disk), self.epoch, self.journal).store;
         let handle = self.runtime.handle().clone();
         self.broker = Broker::start(Arc::clone(&self.store), self.options.clone(), handle);
     }
@@ -162,15 +153,6 @@ impl Drop for Fixture {
     fn drop(&mut self) {
         self.broker.abandon();
         self.store.shut_down();
-    }
-}
-
-/// Waits for a condition, with a bound.
-fn wait_for(what: &str, mut is_met: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_met() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Messages that are delivered later: once, again and again, across takeovers, and what management
 //! requests do to them.
 
+use std::time::Instant;
+
 use openwire::primitive::{PrimitiveMap, Value};
 
 use super::*;
