@@ -134,6 +134,7 @@ fn options(config: &Config) -> MemberOptions {
         tail_poll_interval: tenure.tail_poll.value.duration(),
         clock_drift_permille: tenure.clock_drift_permille.value,
         takeover: tenure.takeover.value,
+        fence: tenure.fence.value,
         segment_bytes: u32::try_from(journal.segment_size.value.0).unwrap_or(u32::MAX),
         checkpoint_bytes: journal.checkpoint_every.value.0,
         preallocate: journal.preallocate.value,

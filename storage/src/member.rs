@@ -26,12 +26,22 @@ use self::control::Input;
 use self::shared::Shared;
 
 /// Whether a standby may take over although the old active's lock is still held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Takeover {
     /// Only with the locks: for those who cannot bound their clocks.
     Lock,
     /// Also when the lease has run out.
     LockOrLease,
+}
+
+/// What proves to an active that it may acknowledge what is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// Its lease: enough as long as a host's clock counts the time in which the host did not run.
+    Lease,
+    /// Its lease, and a look for newer claims between the sync of a batch and its acknowledgement: for
+    /// hosts that can be paused together with their clocks.
+    Strict,
 }
 
 /// How a member behaves. All durations are bounds that both brokers must share.
@@ -51,6 +61,8 @@ pub struct MemberOptions {
     pub clock_drift_permille: u32,
     /// Which takeovers are allowed.
     pub takeover: Takeover,
+    /// What is asked before anything is acknowledged.
+    pub fence: Fence,
     /// Bytes of a journal segment; a larger record gets one of its own.
     pub segment_bytes: u32,
     /// Journal bytes between two checkpoints.
@@ -60,7 +72,7 @@ pub struct MemberOptions {
 }
 
 /// Why a standby takes over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// The directory had no journal.
     FirstStart,
@@ -154,6 +166,10 @@ pub struct Sabotage {
     pub no_claim_check: bool,
     /// Nobody waits after a claim.
     pub no_wait: bool,
+    /// A renewal does not look whether the file under the claim's name is its own.
+    pub claim_by_name: bool,
+    /// A renewal counts from its end.
+    pub renewal_counts_from_end: bool,
 }
 
 impl Member {

@@ -140,7 +140,7 @@ mod kill {
 
     use storage::clock::RealClock;
     use storage::disk::RealDisk;
-    use storage::member::{Cause, Takeover};
+    use storage::member::{Cause, Fence, Takeover};
     use storage::{Event, Member, MemberOptions};
 
     const DIRECTORY: &str = "BATON_TEST_KILLED_MEMBER";
@@ -156,6 +156,7 @@ mod kill {
             tail_poll_interval: Duration::from_millis(20),
             clock_drift_permille: 10,
             takeover: Takeover::LockOrLease,
+            fence: Fence::Lease,
             segment_bytes: 16 << 20,
             checkpoint_bytes: 64 << 20,
             preallocate: true,

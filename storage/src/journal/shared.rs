@@ -106,11 +106,19 @@ impl Shared {
         }
     }
 
+    /// Whether what was durable before this call may be released. Whoever releases asks here, with
+    /// the watermark read before: with a strict fence it is a call to storage.
+    pub(crate) fn may_release(&self, locked_at: Duration) -> bool {
+        let gate = &self.gate;
+        // The lease counts at the end: the question to the directory may have taken its time.
+        gate.is_open_for(locked_at) && gate.confirm() && gate.is_open_for(locked_at)
+    }
+
     /// Releases what is durable if the lease is valid at this moment, which is after the sync.
     /// `locked_at` is that of the segment written last.
     pub(crate) fn release(&self, locked_at: Duration) {
         let durable = self.watermark.durable();
-        if durable == self.watermark.released() || !self.gate.is_open_for(locked_at) {
+        if durable == self.watermark.released() || !self.may_release(locked_at) {
             return;
         }
         self.watermark.set_released(durable);

@@ -18,7 +18,7 @@ use super::{Event, FenceReason};
 use crate::position::Epoch;
 use crate::store::Store;
 use crate::tenure::claim::ClaimsView;
-use crate::tenure::seeker::{Rules, Seeker, Step};
+use crate::tenure::seeker::{Rules, Seeker, Step, Wait};
 
 /// What the other threads, and the owner, tell.
 pub(super) enum Input {
@@ -105,7 +105,11 @@ pub(super) fn spawn(shared: &Arc<Shared>, on_event: Box<dyn Fn(Event) + Send + S
         lease: shared.options.lease_duration,
         drift_permille: shared.options.clock_drift_permille,
         takeover: shared.options.takeover,
-        waits_after_claim: !shared.sabotage.no_wait,
+        wait: if shared.sabotage.no_wait {
+            Wait::None
+        } else {
+            Wait::LeaseAndDrift
+        },
     });
     let mut control = Control {
         shared: Arc::clone(shared),
@@ -217,7 +221,11 @@ impl Control {
                 is_new,
                 let_go,
             } if is_seeking && let_go == self.let_go => {
-                self.seeker.locked(highest, is_new);
+                if !self.seeker.locked(highest, is_new) {
+                    warn!(
+                        "Somebody emptied the directory while brokers used it; waits until the lease of the old active has run out."
+                    );
+                }
             }
             Input::Claimed { epoch, at } if is_seeking && self.seeker.own() == Some(epoch) => {
                 self.shared.lock.push(LockCommand::Own(epoch));

@@ -11,7 +11,7 @@ use super::FenceReason;
 use super::control::Input;
 use super::shared::{self, Shared};
 use crate::position::Epoch;
-use crate::tenure::claim::{Claim, Claiming, Standing};
+use crate::tenure::claim::{Claim, Claiming, Standing, listed_standing};
 use crate::tenure::lease::LeasePhase;
 
 pub(super) enum RenewCommand {
@@ -102,6 +102,7 @@ impl RenewThread<'_> {
         let input = match made {
             Ok(Claiming::Claimed(claim)) => {
                 info!(%epoch, "Claimed an epoch.");
+                shared.claimed.store(epoch.0, Ordering::Release);
                 self.claim = Some(claim);
                 self.due = shared.clock.now() + shared.options.renewal_interval;
                 if !is_locked {
@@ -144,6 +145,10 @@ impl RenewThread<'_> {
         };
         let renewed = renew(shared, claim, phase);
         let epoch = claim.epoch();
+        let started = match shared.sabotage.renewal_counts_from_end {
+            true => shared.clock.now(),
+            false => started,
+        };
         let lost = match renewed {
             Ok(Standing::Newest) => {
                 if is_serving {
@@ -154,6 +159,9 @@ impl RenewThread<'_> {
             Ok(Standing::Deposed(newer)) => FenceReason::NewerClaim(newer),
             Ok(Standing::Missing) => FenceReason::Storage(format!(
                 "somebody deleted the claim of epoch {epoch} while it was in use"
+            )),
+            Ok(Standing::Replaced) => FenceReason::Storage(format!(
+                "somebody deleted the claim of epoch {epoch} while it was in use, and another one is in its place"
             )),
             Err(error) => FenceReason::Storage(format!("cannot renew the lease: {error}")),
         };
@@ -188,5 +196,26 @@ fn renew(shared: &Shared, claim: &mut Claim, phase: LeasePhase) -> io::Result<St
     if shared.sabotage.no_claim_check {
         return Ok(Standing::Newest);
     }
+    if shared.sabotage.claim_by_name {
+        return listed_standing(&*shared.disk, claim.epoch());
+    }
     claim.standing(&*shared.disk)
+}
+
+/// `fence = "strict"`: whether nobody has claimed a newer epoch, asked of the server at this moment.
+/// What was durable before is then in the view of whoever claims later, whatever the clocks say:
+/// nobody reads for a seal before it has claimed.
+pub(super) fn confirm(shared: &Shared) -> bool {
+    let own = Epoch(shared.claimed.load(Ordering::Acquire));
+    let reason = match listed_standing(&*shared.disk, own) {
+        Ok(Standing::Newest) => return true,
+        Ok(Standing::Deposed(newer)) => FenceReason::NewerClaim(newer),
+        Ok(Standing::Missing | Standing::Replaced) => FenceReason::Storage(format!(
+            "somebody deleted the claim of epoch {own} while it was in use"
+        )),
+        Err(error) => FenceReason::Storage(format!("cannot look for newer claims: {error}")),
+    };
+    shared.gate.fence();
+    shared.control.push(Input::ClaimLost { epoch: own, reason });
+    false
 }

@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,8 +12,8 @@ use super::control::Input;
 use super::follow::FollowCommand;
 use super::lock::LockCommand;
 use super::mailbox::Mailbox;
-use super::renew::RenewCommand;
-use super::{MemberOptions, MemberStatus, Sabotage};
+use super::renew::{RenewCommand, confirm};
+use super::{Fence, MemberOptions, MemberStatus, Sabotage};
 use crate::chain::SegmentName;
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) sabotage: Sabotage,
     pub(super) holder: Holder,
     pub(super) gate: Arc<Gate>,
+    /// The epoch of the own claim.
+    pub(super) claimed: AtomicU64,
     pub(super) control: Mailbox<Input>,
     pub(super) lock: Mailbox<LockCommand>,
     pub(super) watch: Mailbox<()>,
@@ -64,19 +66,15 @@ impl Shared {
         options: MemberOptions,
         sabotage: Sabotage,
     ) -> Arc<Shared> {
-        let gate = if sabotage.no_gate {
-            Gate::always_open(Arc::clone(&clock))
-        } else {
-            Gate::new(Arc::clone(&clock))
-        };
-        Arc::new(Shared {
+        Arc::new_cyclic(|this: &Weak<Shared>| Shared {
+            gate: gate(this, &clock, &options, sabotage),
             control: Mailbox::new(&*clock),
             lock: Mailbox::new(&*clock),
             watch: Mailbox::new(&*clock),
             follow: Mailbox::new(&*clock),
             renew: Mailbox::new(&*clock),
             holder: Holder::this(&options.name),
-            gate,
+            claimed: AtomicU64::new(0),
             is_serving: AtomicBool::new(false),
             is_ended: AtomicBool::new(false),
             read_segment: Mutex::new(None),
@@ -131,6 +129,27 @@ impl Shared {
             status.behind = Duration::ZERO;
         }
         status
+    }
+}
+
+fn gate(
+    shared: &Weak<Shared>,
+    clock: &Arc<dyn Clock>,
+    options: &MemberOptions,
+    sabotage: Sabotage,
+) -> Arc<Gate> {
+    let clock = Arc::clone(clock);
+    if sabotage.no_gate {
+        return Gate::always_open(clock);
+    }
+    match options.fence {
+        Fence::Lease => Gate::new(clock),
+        Fence::Strict => {
+            // The threads that ask keep the gate alive, and the gate must not keep them.
+            let shared = Weak::clone(shared);
+            let ask = move || shared.upgrade().is_some_and(|shared| confirm(&shared));
+            Gate::strict(clock, Box::new(ask))
+        }
     }
 }
 

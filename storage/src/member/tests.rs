@@ -20,6 +20,7 @@ fn options() -> MemberOptions {
         tail_poll_interval: Duration::from_millis(10),
         clock_drift_permille: 10,
         takeover: Takeover::LockOrLease,
+        fence: Fence::Lease,
         segment_bytes: 1 << 20,
         checkpoint_bytes: 1 << 20,
         preallocate: false,

@@ -37,6 +37,44 @@ pub(crate) enum Standing {
     Deposed(Epoch),
     /// The claim file is gone though no newer one is there: somebody else deleted it.
     Missing,
+    /// The file under the claim's name is not the one that this broker writes: somebody deleted that,
+    /// perhaps with its directory, and another broker claimed the same number anew.
+    Replaced,
+}
+
+/// What the name of one's own claim leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum OwnName {
+    Missing,
+    /// The file that this broker writes.
+    Own,
+    /// Another one.
+    Foreign,
+}
+
+/// What a look at the claims means for the holder of `own`.
+pub(crate) fn verdict(
+    own: Epoch,
+    claims: impl IntoIterator<Item = Epoch>,
+    own_name: OwnName,
+) -> Standing {
+    match (claims.into_iter().max(), own_name) {
+        (Some(newest), _) if newest > own => Standing::Deposed(newest),
+        (_, OwnName::Own) => Standing::Newest,
+        (_, OwnName::Missing) => Standing::Missing,
+        (_, OwnName::Foreign) => Standing::Replaced,
+    }
+}
+
+/// Whether `own` is the newest claim, by a fresh listing alone: for questions between renewals,
+/// which see to it that the name leads to the right file.
+pub(crate) fn listed_standing(disk: &dyn Disk, own: Epoch) -> io::Result<Standing> {
+    let claims = survey_claims(disk)?;
+    let own_name = match claims.contains(&own) {
+        true => OwnName::Own,
+        false => OwnName::Missing,
+    };
+    Ok(verdict(own, claims, own_name))
 }
 
 impl Claim {
@@ -71,6 +109,7 @@ impl Claim {
         let lease = Lease {
             epoch,
             counter: 0,
+            identity: draw_identity()?,
             duration_ms: u32::try_from(duration_ms).unwrap_or(u32::MAX),
             phase: LeasePhase::Claimed,
             holder: holder.clone(),
@@ -106,15 +145,20 @@ impl Claim {
         self.file.write_all_at(&self.lease.encode(), 0)
     }
 
-    /// Whether it is the newest, by a fresh listing.
+    /// Whether it is the newest, by a fresh listing, and still the file under its name.
+    ///
+    /// The latter is told by content: what a fresh open of the name reads must be the very block that
+    /// was written last. File numbers are used again, and `stat` may answer from a cache (F8); a copy
+    /// of the directory that somebody put in its place has an older counter. The listing comes
+    /// first: on NFS it is what makes the open look the name up anew.
     pub(crate) fn standing(&self, disk: &dyn Disk) -> io::Result<Standing> {
         let claims = survey_claims(disk)?;
-        let own = self.epoch();
-        Ok(match claims.iter().max() {
-            Some(newest) if *newest > own => Standing::Deposed(*newest),
-            _ if claims.contains(&own) => Standing::Newest,
-            _ => Standing::Missing,
-        })
+        let own_name = match read_block(disk, self.epoch())? {
+            None => OwnName::Missing,
+            Some(LeaseBlock::Valid(lease)) if lease == self.lease => OwnName::Own,
+            Some(_) => OwnName::Foreign,
+        };
+        Ok(verdict(self.epoch(), claims, own_name))
     }
 
     /// Removes the claims that this one made obsolete.
@@ -129,6 +173,14 @@ impl Claim {
         }
         Ok(())
     }
+}
+
+/// A number that no other claim has.
+fn draw_identity() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system has no random numbers"))?;
+    Ok(u128::from_le_bytes(bytes))
 }
 
 fn is_missing(disk: &dyn Disk) -> io::Result<bool> {
@@ -246,5 +298,37 @@ mod tests {
         let claim = claimed(&disk, 1);
         disk.remove(&claim_path(Epoch(1))).expect("removes");
         assert_eq!(claim.standing(&disk).expect("lists"), Standing::Missing);
+        let standing = listed_standing(&disk, Epoch(1)).expect("lists");
+        assert_eq!(standing, Standing::Missing);
+    }
+
+    #[test]
+    fn a_claim_of_the_same_number_in_a_directory_made_anew_is_another_one() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let disk = RealDisk::open(directory.path()).expect("usable");
+        let mut old = claimed(&disk, 1);
+        std::fs::remove_dir_all(directory.path().join("claims")).expect("removes");
+        let mut new = claimed(&disk, 1);
+        for phase in [LeasePhase::Claimed, LeasePhase::Serving] {
+            old.write_lease(phase)
+                .expect("writes into the deleted file");
+            new.write_lease(phase).expect("writes");
+            assert_eq!(old.standing(&disk).expect("looks"), Standing::Replaced);
+            assert_eq!(new.standing(&disk).expect("looks"), Standing::Newest);
+        }
+    }
+
+    #[test]
+    fn a_copy_of_the_directory_in_its_place_is_noticed_at_the_next_renewal() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let disk = RealDisk::open(directory.path()).expect("usable");
+        let mut claim = claimed(&disk, 1);
+        claim.write_lease(LeasePhase::Serving).expect("writes");
+        let path = directory.path().join(claim_path(Epoch(1)));
+        let copy = std::fs::read(&path).expect("reads");
+        std::fs::remove_file(&path).expect("removes");
+        std::fs::write(&path, copy).expect("writes");
+        claim.write_lease(LeasePhase::Serving).expect("writes");
+        assert_eq!(claim.standing(&disk).expect("looks"), Standing::Replaced);
     }
 }

@@ -14,7 +14,8 @@
 //!     36     4  zero
 //!     40    64  name, UTF-8
 //!    104    64  host, UTF-8
-//!    168   340  zeros
+//!    168    16  identity: drawn at random for each claim; zero in blocks of older releases
+//!    184   324  zeros
 //!    508     4  CRC-32 of the 508 bytes before
 //! ```
 //!
@@ -34,10 +35,11 @@ pub(crate) const NAME_BYTES_MAX: usize = 64;
 const MAGIC: &[u8; 8] = b"batonLS1";
 const NAME_AT: usize = 40;
 const HOST_AT: usize = NAME_AT + NAME_BYTES_MAX;
+const IDENTITY_AT: usize = HOST_AT + NAME_BYTES_MAX;
 const CRC_AT: usize = LEASE_BLOCK_BYTES - 4;
 
 /// Who writes a lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Holder {
     pub(crate) name: String,
     pub(crate) host: String,
@@ -74,7 +76,7 @@ fn cut(text: &str) -> &str {
 }
 
 /// How far the writer of a lease has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum LeasePhase {
     /// It wants the epoch.
     Claimed = 1,
@@ -85,17 +87,19 @@ pub(crate) enum LeasePhase {
 }
 
 /// What a block says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lease {
     pub(crate) epoch: Epoch,
     pub(crate) counter: u64,
+    /// Tells this claim from another one of the same epoch in a directory made anew.
+    pub(crate) identity: u128,
     pub(crate) duration_ms: u32,
     pub(crate) phase: LeasePhase,
     pub(crate) holder: Holder,
 }
 
 /// A block as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum LeaseBlock {
     /// The claim was made, and its writer has not come to the block.
     NeverWritten,
@@ -126,6 +130,7 @@ impl Lease {
         put(32, &self.holder.pid.to_le_bytes());
         put(NAME_AT, name.as_bytes());
         put(HOST_AT, host.as_bytes());
+        put(IDENTITY_AT, &self.identity.to_le_bytes());
         let crc = crc32fast::hash(&block[..CRC_AT]);
         block[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         block
@@ -167,6 +172,7 @@ fn decode_written(bytes: &[u8]) -> Result<Lease, &'static str> {
     }
     let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| block[at + byte]));
     let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| block[at + byte]));
+    let u128_at = |at: usize| u128::from_le_bytes(std::array::from_fn(|byte| block[at + byte]));
     if u32_at(CRC_AT) != crc32fast::hash(&block[..CRC_AT]) {
         return Err("its checksum is wrong");
     }
@@ -179,6 +185,7 @@ fn decode_written(bytes: &[u8]) -> Result<Lease, &'static str> {
     Ok(Lease {
         epoch: Epoch(u64_at(8)),
         counter: u64_at(16),
+        identity: u128_at(IDENTITY_AT),
         duration_ms: u32_at(24),
         phase: match block[28] {
             1 => LeasePhase::Claimed,
@@ -202,6 +209,7 @@ mod tests {
         Lease {
             epoch: Epoch(0x0102),
             counter: 7,
+            identity: 0x0a0b,
             duration_ms: 5000,
             phase: LeasePhase::Serving,
             holder: Holder {
@@ -223,6 +231,7 @@ mod tests {
         assert_eq!(block[32], 99);
         assert_eq!(block[40], b'a');
         assert_eq!(block[104], b'h');
+        assert_eq!(block[168..171], [0x0b, 0x0a, 0]);
         assert_eq!(LeaseBlock::decode(&block), LeaseBlock::Valid(lease()));
     }
 

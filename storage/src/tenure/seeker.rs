@@ -18,13 +18,24 @@ use crate::tenure::claim::ClaimsView;
 use crate::tenure::lease::LeaseBlock;
 
 /// What the decisions depend on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Rules {
     pub(crate) lease: Duration,
     pub(crate) drift_permille: u32,
     pub(crate) takeover: Takeover,
-    /// False breaks the protocol on purpose.
-    pub(crate) waits_after_claim: bool,
+    /// How the wait after a claim is measured.
+    pub(crate) wait: Wait,
+}
+
+/// How long to wait after a claim. All but one break the protocol on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Wait {
+    /// The longest lease and the allowance for clocks.
+    LeaseAndDrift,
+    /// The lease alone: only the model tries that.
+    #[cfg(test)]
+    Lease,
+    None,
 }
 
 /// What to do.
@@ -38,7 +49,7 @@ pub(crate) enum Step {
     TakeOver { epoch: Epoch, cause: Cause },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Watching {
         seen: Option<Seen>,
@@ -50,6 +61,7 @@ enum State {
     },
     Waiting {
         epoch: Epoch,
+        cause: Cause,
         until: Duration,
     },
     TakingOver {
@@ -59,7 +71,7 @@ enum State {
 }
 
 /// A lease block and since when it has looked like that.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Seen {
     epoch: Epoch,
     block: LeaseBlock,
@@ -69,13 +81,25 @@ struct Seen {
     longest_lease: Duration,
 }
 
+/// All the locks there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Held {
+    /// The highest epoch when they were obtained, or of any claim seen before.
+    highest: Epoch,
+    cause: Cause,
+    /// Zero if they prove that nobody else acknowledges.
+    wait: Duration,
+}
+
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Seeker {
     rules: Rules,
     state: State,
-    /// All the locks are held; the highest epoch when they were obtained.
-    locked: Option<(Epoch, Cause)>,
+    held: Option<Held>,
+    /// Of any claim seen so far, and the longest lease.
+    highest_seen: Epoch,
+    longest_seen: Duration,
 }
 
 impl Seeker {
@@ -83,7 +107,9 @@ impl Seeker {
         Seeker {
             rules,
             state: State::Watching { seen: None },
-            locked: None,
+            held: None,
+            highest_seen: Epoch(0),
+            longest_seen: Duration::ZERO,
         }
     }
 
@@ -94,6 +120,10 @@ impl Seeker {
         ended: Duration,
         view: &ClaimsView,
     ) -> bool {
+        self.longest_seen = self.longest_seen.max(view.longest_lease);
+        if let Some((epoch, _)) = view.newest {
+            self.highest_seen = self.highest_seen.max(epoch);
+        }
         let State::Watching { seen } = &mut self.state else {
             return false;
         };
@@ -120,35 +150,49 @@ impl Seeker {
         }
     }
 
-    /// All the locks are held; `highest` is the highest epoch seen after that.
-    pub(crate) fn locked(&mut self, highest: Epoch, is_new: bool) {
+    /// All the locks are held; `highest` is the highest epoch seen after that. False if that proves
+    /// nothing: the newest claim that was seen before is gone, so somebody emptied the directory, and
+    /// whoever had that claim has the locks of deleted files.
+    pub(crate) fn locked(&mut self, highest: Epoch, is_new: bool) -> bool {
         let cause = if is_new {
             Cause::FirstStart
         } else {
             Cause::Lock
         };
-        self.locked = Some((highest, cause));
+        let proves = highest >= self.highest_seen;
+        let wait = match proves {
+            true => Duration::ZERO,
+            false => self.wait_after_claim(self.rules.lease.max(self.longest_seen)),
+        };
+        self.held = Some(Held {
+            // No number comes twice as long as anybody remembers it.
+            highest: highest.max(self.highest_seen),
+            cause,
+            wait,
+        });
         if let State::Waiting { epoch, .. } = self.state {
-            // Something newer than our own claim: the renewal will find it, too.
-            if highest <= epoch {
+            // Something newer than our own claim, or our own is gone: the renewal will find it, too.
+            if highest == epoch {
                 self.state = State::TakingOver { epoch, cause };
             }
         }
+        proves
     }
 
     /// The claim is durable since `at`.
     pub(crate) fn claimed(&mut self, at: Duration) {
-        let State::Claiming {
-            epoch, cause, wait, ..
-        } = self.state
-        else {
+        let State::Claiming { epoch, cause, wait } = self.state else {
             return;
         };
-        self.state = match self.locked {
-            Some((highest, cause)) if highest <= epoch => State::TakingOver { epoch, cause },
-            _ if wait.is_zero() => State::TakingOver { epoch, cause },
-            _ => State::Waiting {
+        let (cause, wait) = match self.held {
+            Some(held) if held.highest <= epoch => (held.cause, held.wait),
+            _ => (cause, wait),
+        };
+        self.state = match wait.is_zero() {
+            true => State::TakingOver { epoch, cause },
+            false => State::Waiting {
                 epoch,
+                cause,
                 until: at + wait,
             },
         };
@@ -157,12 +201,12 @@ impl Seeker {
     /// Somebody else has the epoch, or the claim could not be made. The locks have to be let go.
     pub(crate) fn not_claimed(&mut self) {
         self.state = State::Watching { seen: None };
-        self.locked = None;
+        self.held = None;
     }
 
-    /// True while all the locks are held.
+    /// True while all the locks are held, and nothing has to be waited for.
     pub(crate) fn is_locked(&self) -> bool {
-        self.locked.is_some()
+        self.held.is_some_and(|held| held.wait.is_zero())
     }
 
     /// The epoch that is being claimed or was claimed.
@@ -188,11 +232,15 @@ impl Seeker {
         match &self.state {
             State::Watching { .. } => self.step_watching(),
             State::Claiming { .. } => Step::Watch(None),
-            State::Waiting { epoch, until } => {
+            State::Waiting {
+                epoch,
+                cause,
+                until,
+            } => {
                 if now < *until {
                     return Step::Watch(Some(*until));
                 }
-                let (epoch, cause) = (*epoch, Cause::Lease);
+                let (epoch, cause) = (*epoch, *cause);
                 self.state = State::TakingOver { epoch, cause };
                 Step::TakeOver { epoch, cause }
             }
@@ -204,12 +252,12 @@ impl Seeker {
     }
 
     fn step_watching(&mut self) -> Step {
-        let (highest, cause, wait) = match (self.locked, self.stale()) {
-            (Some((highest, cause)), _) => (highest, cause, Duration::ZERO),
+        let (highest, cause, wait) = match (self.held, self.stale()) {
+            (Some(held), _) => (held.highest, held.cause, held.wait),
             (None, Some((epoch, wait))) => (epoch, Cause::Lease, wait),
             (None, None) => return Step::Watch(None),
         };
-        let epoch = Epoch(highest.0 + 1);
+        let epoch = Epoch(highest.0.saturating_add(1));
         self.state = State::Claiming { epoch, cause, wait };
         Step::Claim(epoch)
     }
@@ -232,14 +280,17 @@ impl Seeker {
         if seen.looked <= seen.since + lease {
             return None;
         }
+        Some((seen.epoch, self.wait_after_claim(lease)))
+    }
+
+    fn wait_after_claim(&self, lease: Duration) -> Duration {
         let allowance = u64::from(self.rules.drift_permille) * lease.as_micros() as u64 / 1000;
-        let wait = lease + Duration::from_micros(allowance + 1);
-        let wait = if self.rules.waits_after_claim {
-            wait
-        } else {
-            Duration::ZERO
-        };
-        Some((seen.epoch, wait))
+        match self.rules.wait {
+            Wait::LeaseAndDrift => lease + Duration::from_micros(allowance + 1),
+            #[cfg(test)]
+            Wait::Lease => lease,
+            Wait::None => Duration::ZERO,
+        }
     }
 }
 
@@ -255,7 +306,7 @@ mod tests {
             lease: LEASE,
             drift_permille: 10,
             takeover,
-            waits_after_claim: true,
+            wait: Wait::LeaseAndDrift,
         })
     }
 
@@ -267,6 +318,7 @@ mod tests {
         let lease_block = Lease {
             epoch: Epoch(epoch),
             counter,
+            identity: 0,
             duration_ms: lease.as_millis() as u32,
             phase,
             holder: Holder {
@@ -386,6 +438,34 @@ mod tests {
     }
 
     #[test]
+    fn locks_in_a_directory_that_somebody_emptied_prove_nothing() {
+        let mut seeker = seeker(Takeover::Lock);
+        seeker.observed(at(0), at(0), &serving(7, 1));
+        seeker.observed(at(10), at(10), &ClaimsView::default());
+        assert!(!seeker.locked(Epoch(0), true));
+        assert!(!seeker.is_locked());
+        assert_eq!(seeker.step(at(10)), Step::Claim(Epoch(8)));
+        seeker.claimed(at(20));
+        let Step::Watch(Some(until)) = seeker.step(at(20)) else {
+            panic!("no wait after the claim");
+        };
+        assert!(until > at(20) + LEASE + LEASE / 100, "{until:?}");
+        let (epoch, cause) = (Epoch(8), Cause::FirstStart);
+        assert_eq!(seeker.step(until), Step::TakeOver { epoch, cause });
+    }
+
+    #[test]
+    fn a_claim_that_is_gone_while_it_waits_is_not_taken_over_with() {
+        let mut seeker = seeker(Takeover::LockOrLease);
+        seeker.observed(at(0), at(0), &serving(1, 1));
+        seeker.observed(at(6000), at(6000), &serving(1, 1));
+        assert_eq!(seeker.step(at(6000)), Step::Claim(Epoch(2)));
+        seeker.claimed(at(6000));
+        seeker.locked(Epoch(0), true);
+        assert!(matches!(seeker.step(at(6001)), Step::Watch(Some(_))));
+    }
+
+    #[test]
     fn a_lost_race_starts_from_the_beginning() {
         let mut seeker = seeker(Takeover::LockOrLease);
         seeker.locked(Epoch(1), false);
@@ -402,6 +482,14 @@ mod tests {
         seeker.observed(at(0), at(0), &serving(1, 1));
         seeker.observed(at(600_000), at(600_000), &serving(1, 1));
         assert_eq!(seeker.step(at(600_000)), Step::Watch(None));
+    }
+
+    #[test]
+    fn the_wait_is_longer_than_the_lease_by_the_allowance() {
+        let mut seeker = seeker(Takeover::LockOrLease);
+        let wait = seeker.wait_after_claim(LEASE);
+        seeker.rules.wait = Wait::Lease;
+        assert!(wait > seeker.wait_after_claim(LEASE) + LEASE / 100);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use storage::member::{Sabotage, Takeover};
+use storage::member::{Fence, Sabotage, Takeover};
 use storage::sim::{DiskMode, DiskOptions, HostId, ProcessId, Random, Sim, SimFailure};
 use storage::state::State;
 use storage::tail::Follower;
@@ -77,6 +77,11 @@ pub(crate) fn run(plan: &Plan) -> (Result<(), SimFailure>, Arc<Mutex<Ledger>>) {
         tail_poll_interval: Duration::from_millis(80),
         clock_drift_permille: 10,
         takeover: Takeover::LockOrLease,
+        fence: if random.chance(300) {
+            Fence::Strict
+        } else {
+            Fence::Lease
+        },
         segment_bytes: 8 << 10,
         checkpoint_bytes: 12 << 10,
         preallocate: random.chance(300),
