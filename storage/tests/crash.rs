@@ -1,16 +1,23 @@
 //! A crash at every point of the sequence of writes: what was released is there, what is there is
 //! whole, and the next tenure can begin.
+//!
+//! `PROPTEST_CASES` makes it run longer.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use storage::journal::JournalOptions;
+use storage::sim::Random;
 use storage::tail::Follower;
 use storage::{Epoch, Lsn};
 
+use support::history::{Action, Run, SMALL, action, cases};
 use support::*;
 
 /// A history with rolls, checkpoints and removed segments, over two tenures.
@@ -26,11 +33,16 @@ fn history() -> FaultyDisk {
             Some(queue) => queue.clone(),
             None => tenure.backlog("queue"),
         };
-        for number in 0..12_u8 {
+        for number in 0..20_u8 {
             let positions: Vec<_> = (0..4)
                 .map(|_| tenure.send(&queue, &[number; 150]))
                 .collect();
-            tenure.store.acknowledge(&queue, &positions[1..]).unwrap();
+            // Few segments have something that stays.
+            let kept = usize::from(number % 8 == 0);
+            tenure
+                .store
+                .acknowledge(&queue, &positions[kept..])
+                .unwrap();
             tenure.settle();
         }
         tenure.store.shut_down();
@@ -38,96 +50,182 @@ fn history() -> FaultyDisk {
     disk
 }
 
-/// The LSNs that were synced by the given number of changes.
-fn synced(changes: &[Change]) -> Lsn {
-    let before = FaultyDisk::after(changes);
-    let last_sync = changes
-        .iter()
-        .rposition(|change| matches!(change, Change::Sync(path) if path.starts_with("journal")));
-    match last_sync {
-        None => Lsn(0),
-        Some(at) => {
-            let disk = FaultyDisk::after(&changes[..=at]);
-            // Names that went since then do not come back.
-            for path in disk.paths("journal") {
-                if !before.paths("journal").contains(&path) {
-                    return Lsn(0);
-                }
-            }
-            Follower::open(Arc::new(disk))
-                .unwrap()
-                .finish(Epoch(99))
-                .unwrap()
-                .sealed_lsn
+/// What a crash at one point is judged by.
+struct Judge<'a> {
+    run: &'a Run,
+    seed: u64,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    /// Operations of histories at which there was a crash.
+    points: usize,
+    /// Directories that were recovered.
+    recoveries: usize,
+    /// Of these: with something that was appended and not released.
+    more_than_released: usize,
+    /// Tenures that began, worked, crashed and were recovered.
+    tenures: usize,
+}
+
+impl Judge<'_> {
+    /// Recovers a directory. It must be what the model was at some LSN at or behind `least`.
+    fn judge(&mut self, disk: &FaultyDisk, changes: usize, survival: &str) -> Lsn {
+        let at = format!("seed {}, {changes} changes, {survival}", self.seed);
+        let finished = Follower::open(Arc::new(disk.clone()))
+            .and_then(|follower| follower.finish(Epoch(1000)));
+        let point = finished.unwrap_or_else(|error| panic!("{at}: {error}"));
+        let (found, least) = (point.sealed_lsn, self.run.released_at(changes));
+        assert!(found >= least, "{at}: LSN {found} of {least} released");
+        let model = self.run.models.get(&found);
+        let model = model.unwrap_or_else(|| panic!("{at}: no action ended at LSN {found}"));
+        located(&at, || model.check_state(&point.state));
+        self.counts.recoveries += 1;
+        self.counts.more_than_released += usize::from(found > least);
+        found
+    }
+
+    /// The next tenure begins there, works, writes a checkpoint, crashes, and is recovered.
+    fn go_on(&mut self, disk: &FaultyDisk, found: Lsn, random: &mut Random, at: usize) {
+        let at = format!("seed {}, {at} changes, goes on at LSN {found}", self.seed);
+        let options = JournalOptions {
+            checkpoint_bytes: 1500,
+            ..SMALL
+        };
+        let disk = disk.copy();
+        let before = disk.paths("checkpoints");
+        let tenure = begin(&disk, 1000, options);
+        let mut model = self.run.models[&found].clone();
+        model.take_over();
+        located(&at, || model.check_store(&tenure.store));
+        let queue = tenure.backlog("after the crash");
+        for number in 0..8 {
+            tenure.send(&queue, &[number; 400]);
+            tenure.settle();
         }
+        let is_new = |path: &PathBuf| path.extension().unwrap() == "ckpt" && !before.contains(path);
+        wait_for("a checkpoint", || {
+            disk.paths("checkpoints").iter().any(is_new)
+        });
+        let expected = view(&tenure.store.backlogs());
+        tenure.store.abandon();
+        tenure.store.shut_down();
+        assert_eq!(tenure.failure(), None, "{at}");
+        let state = recover(&disk.crash(random)).unwrap_or_else(|error| panic!("{at}: {error}"));
+        assert_eq!(view(&state.backlogs()), expected, "{at}");
+        self.counts.tenures += 1;
     }
 }
 
-#[test]
-fn every_prefix_of_the_writes_recovers_to_what_was_synced_or_more() {
-    let changes = history().changes();
-    let mut highest = Lsn(0);
+/// Says where it happened.
+fn located(at: &str, body: impl FnOnce()) {
+    let ran = catch_unwind(AssertUnwindSafe(body));
+    if let Err(panic) = ran {
+        eprintln!("{at}");
+        resume_unwind(panic);
+    }
+}
+
+/// A crash at every operation of a history, with several survivals of what was not synced.
+fn crash_everywhere(run: &Run, seed: u64) -> Counts {
+    let changes = run.disk.changes();
+    let mut random = Random::new(seed);
+    let mut judge = Judge {
+        run,
+        seed,
+        counts: Counts::default(),
+    };
+    let now = FaultyDisk::default();
     for count in 0..=changes.len() {
-        let disk = FaultyDisk::after(&changes[..count]);
-        let point = Follower::open(Arc::new(disk)).unwrap().finish(Epoch(99));
-        let point = point.unwrap_or_else(|error| panic!("after {count} changes: {error}"));
-        assert!(
-            point.sealed_lsn >= highest,
-            "after {count} changes: {}",
-            point.sealed_lsn
-        );
-        highest = highest.max(synced(&changes[..count]));
-        assert!(
-            point.sealed_lsn >= highest,
-            "after {count} changes: {}",
-            point.sealed_lsn
-        );
+        now.replay(&changes[count.saturating_sub(1)..count]);
+        judge.counts.points += 1;
+        judge.judge(&now, count, "a process that died");
+        for survival in 0..3 {
+            let crashed = now.crash(&mut random);
+            let found = judge.judge(&crashed, count, &format!("survival {survival}"));
+            if random.chance(8) {
+                judge.go_on(&crashed, found, &mut random, count);
+            }
+        }
     }
-    assert!(highest > Lsn(100), "the history is long enough");
+    judge.counts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(6), max_shrink_iters: 30, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn after_a_crash_at_any_operation_the_journal_is_what_the_model_was(
+        actions in proptest::collection::vec(action(), 60..220),
+        seed in any::<u64>(),
+        preallocate in any::<bool>(),
+    ) {
+        let mut run = Run::with(JournalOptions { preallocate, ..SMALL });
+        for action in actions {
+            run.act(action);
+        }
+        run.tenure.store.shut_down();
+        prop_assert_eq!(run.tenure.failure(), None);
+        let counts = crash_everywhere(&run, seed);
+        eprintln!("seed {seed}: {counts:?}");
+        prop_assert!(counts.points > 10);
+    }
 }
 
 #[test]
-fn a_write_torn_anywhere_leaves_what_was_synced() {
+fn a_disk_that_lies_about_syncs_is_noticed() {
+    for (call, path) in [
+        (Call::Sync, "journal/"),
+        (Call::SyncDirectory, "journal"),
+        (Call::SyncDirectory, "."),
+    ] {
+        let disk = FaultyDisk::default();
+        disk.inject(Fault::on(&[call]).of(path).with(Effect::Lie));
+        let mut run = Run::on(disk, SMALL);
+        run.act(Action::Create);
+        for _ in 0..40 {
+            let (targets, order, producer, length) = (vec![0], 4, None, 280);
+            run.act(Action::Send {
+                targets,
+                order,
+                producer,
+                length,
+            });
+            run.act(Action::Settle);
+        }
+        run.tenure.store.shut_down();
+        let judged = catch_unwind(AssertUnwindSafe(|| crash_everywhere(&run, 1)));
+        assert!(judged.is_err(), "{call:?} of {path}");
+    }
+}
+
+/// The LSNs that can be read after the given changes.
+fn readable(disk: &FaultyDisk) -> Lsn {
+    let follower = Follower::open(Arc::new(disk.clone())).unwrap();
+    follower.finish(Epoch(99)).unwrap().sealed_lsn
+}
+
+#[test]
+fn a_history_with_rolls_checkpoints_and_removed_segments_loses_nothing_at_any_operation() {
     let changes = history().changes();
-    for (count, change) in changes.iter().enumerate() {
-        let Change::Write {
-            path,
-            offset,
-            bytes,
-        } = change
-        else {
-            continue;
-        };
-        let before = FaultyDisk::after(&changes[..count]);
-        let lsn = |disk: FaultyDisk| {
-            let follower = Follower::open(Arc::new(disk)).unwrap();
-            follower.finish(Epoch(99)).map(|point| point.sealed_lsn)
-        };
-        let least = lsn(before).unwrap();
-        for cut in [1, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
-            let torn = Change::Write {
-                path: path.clone(),
-                offset: *offset,
-                bytes: bytes[..cut].to_vec(),
-            };
-            let head = FaultyDisk::after(changes[..count].iter().chain([&torn]));
-            assert!(
-                lsn(head).unwrap() >= least,
-                "change {count}, the first {cut} bytes"
-            );
-            // The pages of one write reach the disk in any order.
-            let torn = Change::Write {
-                path: path.clone(),
-                offset: *offset + cut as u64,
-                bytes: bytes[cut..].to_vec(),
-            };
-            let tail = FaultyDisk::after(changes[..count].iter().chain([&torn]));
-            assert!(
-                lsn(tail).unwrap() >= least,
-                "change {count}, all but {cut} bytes"
-            );
+    let is_removal =
+        |change: &&Change| matches!(change, Change::Remove(path) if path.starts_with("journal"));
+    assert!(changes.iter().filter(is_removal).count() > 3, "{changes:?}");
+    let now = FaultyDisk::default();
+    let mut random = Random::new(7);
+    let mut synced = Lsn(0);
+    for change in &changes {
+        now.replay([change]);
+        let least = readable(&now.synced());
+        assert!(least >= synced, "{change:?} takes back {synced} to {least}");
+        synced = least;
+        for _ in 0..3 {
+            let found = readable(&now.crash(&mut random));
+            assert!(found >= synced, "after {change:?}: {found} of {synced}");
         }
     }
+    assert!(synced > Lsn(100), "the history is long enough");
 }
 
 #[test]

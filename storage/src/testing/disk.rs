@@ -130,6 +130,12 @@ impl FaultyDisk {
         Self::of(self.lock().tree.crashed(random))
     }
 
+    /// The least that a power failure at this moment leaves: what was synced.
+    #[must_use]
+    pub fn synced(&self) -> FaultyDisk {
+        Self::of(self.lock().tree.synced())
+    }
+
     /// A copy as another process finds it after this one is gone.
     #[must_use]
     pub fn copy(&self) -> FaultyDisk {
@@ -383,8 +389,10 @@ impl Disk for FaultyDisk {
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        self.call(Call::SyncDirectory, path, |inner, _| {
-            inner.change(Change::SyncDirectory(path.to_owned()));
+        self.call(Call::SyncDirectory, path, |inner, effect| {
+            if effect != Some(Effect::Lie) {
+                inner.change(Change::SyncDirectory(path.to_owned()));
+            }
             Ok(())
         })
     }
@@ -403,6 +411,27 @@ impl FaultyFile {
         perform: impl FnOnce(&mut Inner, Option<Effect>) -> io::Result<T>,
     ) -> io::Result<T> {
         self.disk.call(call, &self.path, perform)
+    }
+
+    fn sync_all_or(&self, part: Option<(u64, usize)>) -> io::Result<()> {
+        self.call(Call::Sync, |inner, effect| {
+            if effect == Some(Effect::Lie) {
+                return Ok(());
+            }
+            let path = inner.tree.file(self.file).path.clone();
+            let failed = match effect {
+                Some(Effect::Fail(errno)) => Some(errno),
+                _ => None,
+            };
+            if let Some(path) = path {
+                inner.change(match (failed, part) {
+                    (Some(_), _) => Change::FailedSync(path),
+                    (None, Some((offset, length))) => Change::SyncPart(path, offset, length),
+                    (None, None) => Change::Sync(path),
+                });
+            }
+            failed.map_or(Ok(()), |errno| Err(errno.into()))
+        })
     }
 
     /// Writes into a file; one that lost its name needs no history.
@@ -462,19 +491,12 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.call(Call::Sync, |inner, effect| {
-            let path = inner.tree.file(self.file).path.clone();
-            if let Some(Effect::Fail(errno)) = effect {
-                if let Some(path) = path {
-                    inner.change(Change::FailedSync(path));
-                }
-                return Err(errno.into());
-            }
-            if let Some(path) = path {
-                inner.change(Change::Sync(path));
-            }
-            Ok(())
-        })
+        self.sync_all_or(None)
+    }
+
+    fn write_durable_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)?;
+        self.sync_all_or(Some((offset, bytes.len())))
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -75,6 +75,8 @@ pub enum Effect {
     Short(usize, Errno),
     /// The call takes this long, and then does what it should.
     Stall(Duration),
+    /// A sync, of a file or a directory, says that it is done and does nothing.
+    Lie,
     /// A read brings one wrong bit.
     FlipBit,
     /// The file as it is opened now goes on showing its present content to this descriptor.

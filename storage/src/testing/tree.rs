@@ -37,6 +37,8 @@ pub enum Change {
     Remove(PathBuf),
     /// A file's content is durable.
     Sync(PathBuf),
+    /// The last write to a file, which was of this range, is durable; others need not be.
+    SyncPart(PathBuf, u64, usize),
     /// A sync failed: what was dirty is lost, and nobody will say so again.
     FailedSync(PathBuf),
     /// A directory's names are durable.
@@ -209,6 +211,11 @@ impl Tree {
                     self.files[file].sync();
                 }
             }
+            Change::SyncPart(path, offset, length) => {
+                if let Some(file) = self.find(path) {
+                    self.files[file].sync_part(*offset as usize, *length);
+                }
+            }
             Change::FailedSync(path) => {
                 if let Some(file) = self.find(path) {
                     let inode = &mut self.files[file];
@@ -258,8 +265,21 @@ impl Tree {
 
     /// What a power failure leaves.
     pub(super) fn crashed(&self, random: &mut Random) -> Tree {
+        self.survivors(Habit::pick(random), random, Habit::pick)
+    }
+
+    /// The least that a power failure leaves.
+    pub(super) fn synced(&self) -> Tree {
+        self.survivors(Habit::Nothing, &mut Random::new(0), |_| Habit::Nothing)
+    }
+
+    fn survivors(
+        &self,
+        habit: Habit,
+        random: &mut Random,
+        pick: impl Fn(&mut Random) -> Habit,
+    ) -> Tree {
         let mut names = self.durable_names.clone();
-        let habit = Habit::pick(random);
         let bound = random.below(self.name_changes.len() as u64 + 1) as usize;
         for (index, (_, change)) in self.name_changes.iter().enumerate() {
             if habit.keeps(index < bound, random) {
@@ -275,7 +295,7 @@ impl Tree {
         let mut files = vec![Inode::default(); self.files.len()];
         for (path, entry) in &names {
             if let Entry::File(file) = entry {
-                files[*file] = self.files[*file].crashed(path, random);
+                files[*file] = self.files[*file].crashed(path, pick(random), random);
             }
         }
         Tree {
@@ -300,11 +320,38 @@ impl Inode {
         }
     }
 
-    fn crashed(&self, path: &Path, random: &mut Random) -> Inode {
+    /// Sectors go out whole, with what else was written to them.
+    fn sync_part(&mut self, offset: usize, length: usize) {
+        let touched = sectors(offset, length);
+        let others = self
+            .dirty
+            .split_last()
+            .map_or(&[][..], |(_, others)| others);
+        let is_apart = others.iter().all(|other| match other {
+            Dirty::Write(at, bytes) => {
+                let other = sectors(*at, bytes.len());
+                other.end <= touched.start || touched.end <= other.start
+            }
+            Dirty::Length(_) => true,
+        });
+        if !is_apart || self.has_lost {
+            return self.sync();
+        }
+        let end = (touched.end * SECTOR).min(self.seen.len());
+        let start = (touched.start * SECTOR).min(end);
+        put_bytes(
+            Arc::make_mut(&mut self.durable),
+            start,
+            &self.seen[start..end],
+        );
+        self.dirty.pop();
+    }
+
+    fn crashed(&self, path: &Path, habit: Habit, random: &mut Random) -> Inode {
         let seen = if self.dirty.is_empty() {
             Arc::clone(&self.durable)
         } else {
-            Arc::new(self.survivors(random))
+            Arc::new(self.survivors(habit, random))
         };
         Inode {
             allocated: sectors(0, seen.len()).collect(),
@@ -316,8 +363,7 @@ impl Inode {
         }
     }
 
-    fn survivors(&self, random: &mut Random) -> Vec<u8> {
-        let habit = Habit::pick(random);
+    fn survivors(&self, habit: Habit, random: &mut Random) -> Vec<u8> {
         let bound = random.below(self.dirty.len() as u64 + 1) as usize;
         // A sector goes out with all that was written to it by then.
         let mut cached = (*self.durable).clone();

@@ -2,4 +2,6 @@
 
 #![allow(unused_imports, reason = "each test file uses another part")]
 
+pub(crate) mod history;
+
 pub(crate) use storage::testing::*;
