@@ -156,3 +156,43 @@ fn json_logs_are_one_object_a_line() {
         assert!(event["fields"]["message"].is_string(), "{line}");
     }
 }
+
+#[test]
+fn a_latency_profile_that_is_none_is_refused_with_the_names_there_are() {
+    let text = refused("", &["--profile", "efs-regionel"]);
+    assert!(
+        text.contains("--profile: `storage.profile = \"efs-regionel\"`: no such profile; did you mean `efs-regional`?; there are local-nvme,"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_broker_with_a_latency_profile_says_so_in_log_and_status() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let directory = place.path().join("journal");
+    let broker = Broker::start("a", &directory, &["--profile", "efs-regional"]);
+    broker.wait_for_role("active");
+    assert_eq!(broker.status()["storage_profile"], "efs-regional");
+    assert!(
+        broker
+            .log()
+            .contains("A latency profile slows the journal directory down"),
+        "{}",
+        broker.log()
+    );
+}
+
+#[test]
+fn every_latency_profile_is_shown_with_its_sources() {
+    let finished = run(&["storage", "profiles", "--json"]);
+    let all: serde_json::Value = serde_json::from_str(&finished.stdout).expect("JSON");
+    assert_eq!(all.as_array().map(Vec::len), Some(10));
+    for profile in all.as_array().into_iter().flatten() {
+        let write = &profile["operations"]["write"];
+        assert!(write["mean_us"].as_f64() > write["quantiles_us"]["p10"].as_f64());
+        assert!(write["source"].is_string(), "{profile}");
+    }
+    let one = run(&["storage", "profiles", "efs-regional"]);
+    assert!(one.stdout.contains("as low as 2.7 ms"), "{}", one.stdout);
+    assert_eq!(run(&["storage", "profiles", "efs"]).status.code(), Some(1));
+}

@@ -22,6 +22,7 @@ Examples:
   baton broker --name a --directory /srv/baton --listen tcp://10.0.0.1:61616
   baton broker --name b --directory /srv/baton --listen tcp://0.0.0.0:61616 --http 0.0.0.0:8161
   baton broker --config /etc/baton.toml --set tenure.lease=2s
+  baton broker --profile efs-regional          as slow as EFS, to see what it would do
   baton broker --config /etc/activemq/activemq.xml --name a --directory /srv/baton
 
 Signals:
@@ -77,6 +78,11 @@ pub(super) struct BrokerArgs {
     )]
     advertise: Vec<String>,
 
+    /// Latency profile, for labs: the journal directory gets as slow as other storage; see `baton storage
+    /// profiles`
+    #[arg(long, value_name = "NAME", env = "BATON_PROFILE")]
+    profile: Option<String>,
+
     /// Log levels: info, or by module like info,storage=debug [default: info]
     #[arg(long, value_name = "FILTER", env = "BATON_LOG")]
     log: Option<String>,
@@ -101,6 +107,7 @@ impl BrokerArgs {
             ("broker.name", self.name, "--name"),
             ("broker.directory", self.directory, "--directory"),
             ("http.listen", self.http, "--http"),
+            ("storage.profile", self.profile, "--profile"),
             ("log.filter", self.log, "--log"),
             ("log.format", self.log_format, "--log-format"),
         ];

@@ -18,6 +18,7 @@ pub(super) struct Launch {
     pub http: String,
     pub peer: String,
     pub config: Option<PathBuf>,
+    pub profile: Option<String>,
     pub log: PathBuf,
 }
 
@@ -46,6 +47,9 @@ impl Launch {
         ]);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
+        }
+        if let Some(profile) = &self.profile {
+            command.args(["--profile", profile]);
         }
         // Its own group: a Ctrl-C at the terminal is ours to pass on, once, in order.
         command.process_group(0).kill_on_drop(true);

@@ -13,6 +13,8 @@ mod meter;
 mod pair;
 mod produce;
 mod status;
+mod storage;
+mod table;
 mod transactions;
 mod uri;
 
@@ -57,6 +59,7 @@ enum Command {
     Produce(produce::ProduceArgs),
     Consume(consume::ConsumeArgs),
     Status(status::StatusArgs),
+    Storage(storage::StorageArgs),
     Transactions(transactions::TransactionsArgs),
     Uri(uri::UriArgs),
     Config(config::ConfigArgs),
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Produce(args) => run(produce::main(args)),
         Command::Consume(args) => run(consume::main(args)),
         Command::Status(args) => run(status::main(args)),
+        Command::Storage(args) => storage::main(args),
         Command::Transactions(args) => run(transactions::main(args)),
         Command::Config(args) => config::main(args),
         Command::Uri(args) => run(async { uri::main(args) }),

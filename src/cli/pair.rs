@@ -22,6 +22,7 @@ use super::status::time;
 Examples:
   baton pair
   baton pair --directory /srv/baton --config baton.toml
+  baton pair --profile efs-regional       as slow as EFS
   baton pair --port 0 --http-port 0       free ports instead of the usual ones")]
 pub(super) struct PairArgs {
     /// Journal directory [default: a temporary one, removed at the end]
@@ -31,6 +32,10 @@ pub(super) struct PairArgs {
     /// Configuration file for both brokers
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Latency profile for both brokers, for labs; see `baton storage profiles`
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
 
     /// Messaging port of the first broker, the second has the next one; free ports are taken
     /// instead when they are in use
@@ -57,7 +62,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(15);
 pub(super) async fn main(args: PairArgs) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::new()?;
     let place = Place::new(args.directory)?;
-    let mut pair = Pair::start(&place, args.port, args.http_port, args.config)?;
+    let mut pair = Pair::start(&place, args.port, args.http_port, args.config, args.profile)?;
     pair.restart_after = Duration::from_millis(args.restart_after_ms);
     let outcome = tokio::select! {
         outcome = pair.watch() => outcome,
@@ -133,6 +138,7 @@ impl Pair {
         port: u16,
         http_port: u16,
         config: Option<PathBuf>,
+        profile: Option<String>,
     ) -> anyhow::Result<Pair> {
         let ports = free_pair(port)?;
         let http_ports = free_pair(http_port)?;
@@ -144,6 +150,7 @@ impl Pair {
             http: format!("127.0.0.1:{}", http_ports[own]),
             peer: uri(ports[1 - own]),
             config: config.clone(),
+            profile: profile.clone(),
             log: place.logs.join(format!("{name}.log")),
         };
         let members = [

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::table::align;
 use crate::console::client::{GetError, get};
 use crate::node::{Role, Status};
 
@@ -224,26 +225,6 @@ fn row(status: &Status, url: &str) -> [String; 8] {
         },
         url.to_owned(),
     ]
-}
-
-fn align(rows: &[[String; 8]]) -> String {
-    let mut widths = [0; 8];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 /// Milliseconds for people: two units at most.

@@ -22,6 +22,7 @@ mod security;
 mod setting;
 mod share;
 mod size;
+mod storage;
 mod table;
 mod tenure;
 mod time;
@@ -49,6 +50,7 @@ pub use security::Security;
 pub use setting::{Expected, FromRaw, Origin, Raw, Setting};
 pub use share::Share;
 pub use size::Size;
+pub use storage::Storage;
 pub use tenure::Tenure;
 pub use time::Time;
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub tenure: Tenure,
     /// `[journal]`
     pub journal: Journal,
+    /// `[storage]`
+    pub storage: Storage,
     /// `[listeners]`
     pub listeners: Listeners,
     /// `[openwire]`
@@ -91,6 +95,7 @@ impl Default for Config {
             broker: Broker::new(),
             tenure: Tenure::new(),
             journal: Journal::new(),
+            storage: Storage::new(),
             listeners: Listeners::new(),
             openwire: OpenWire::new(),
             limits: Limits::new(),
@@ -146,6 +151,7 @@ impl Config {
         config.broker.read(&mut source);
         config.tenure.read(&mut source);
         config.journal.read(&mut source);
+        config.storage.read(&mut source);
         config.listeners.read(&mut source);
         config.openwire.read(&mut source);
         config.limits.read(&mut source);

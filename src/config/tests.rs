@@ -3,6 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::broker::policy::{DeadLetterKind, PendingLimit};
 use ::openwire::Destination;
+use ::storage::latency::Operation;
 
 fn load(text: &str) -> Result<Config, ConfigError> {
     load_with(text, Vec::new())
@@ -22,6 +23,7 @@ fn assert_same(one: &Config, other: &Config) {
     assert_eq!(one.broker, other.broker);
     assert_eq!(one.tenure, other.tenure);
     assert_eq!(one.journal, other.journal);
+    assert_eq!(one.storage, other.storage);
     assert_eq!(one.listeners, other.listeners);
     assert_eq!(one.openwire, other.openwire);
     assert_eq!(one.limits, other.limits);
@@ -122,7 +124,7 @@ the configuration has 6 faults:
   baton.toml:7: `tenure.lease = \"ten\"`: expected a time with a unit (ms, s, min, h, d), like \"10s\" or \"500ms\"; a plain number is milliseconds
   baton.toml:8: `tenure.takeover = \"never\"`: expected \"lock\" or \"lock_or_lease\"
   baton.toml:11: `listeners.openwire = [\"tcp://127.0.0.1:8161\", \"ssl://a:1\"]`: expected `tcp://host:port` without options, like \"tcp://127.0.0.1:61616\"
-  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, listeners, openwire, limits, security, policy, virtual_topic, composite_queue, composite_topic, mirrored_queue, destination_path_separator, statistics, time_stamping, force_persistency_mode, redelivery, discarding_dlq, http, log"
+  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, storage, listeners, openwire, limits, security, policy, virtual_topic, composite_queue, composite_topic, mirrored_queue, destination_path_separator, statistics, time_stamping, force_persistency_mode, redelivery, discarding_dlq, http, log"
     );
 }
 
@@ -254,6 +256,7 @@ fn is_of_a_table(key: &str) -> bool {
         "security.user",
         "security.authorization",
         "security.temporary",
+        "storage.profiles",
     ];
     if is_secured
         .iter()
@@ -338,7 +341,8 @@ fn table_keys(switched_on: &str) -> Vec<String> {
             }
         }
     }
-    all.retain(|key| is_of_a_table(key));
+    // That is the parent of the sections, one for each profile.
+    all.retain(|key| is_of_a_table(key) && key != "storage.profiles");
     all.sort();
     all.dedup();
     assert!(all.len() > 50, "{all:?}");
@@ -401,5 +405,69 @@ kind = "own"
         "baton.toml:6: `policy.dead_letter_strategy.kind = \"own\"`: no such kind; there are shared,",
     ] {
         assert!(complaint.contains(expected), "{expected}\n{complaint}");
+    }
+}
+
+#[test]
+fn a_latency_profile_is_known_by_name_and_may_be_changed() {
+    let config = load("[storage]\nprofile = \"efs-regional\"\n").expect("valid");
+    let profile = config.storage.latency().expect("a profile");
+    assert_eq!(profile.name, "efs-regional");
+
+    let text = "[storage]\nprofile = \"nas\"\n[storage.profiles.nas]\nlike = \"efs-regional\"\niops = 100\n\
+                bytes_per_second = 0\n[storage.profiles.nas.write]\np50 = \"5.4ms\"\np99_9 = \"1s\"\n";
+    let config = load(text).expect("valid");
+    let profile = config.storage.latency().expect("a profile");
+    let write = profile.cost(Operation::Write);
+    let points = write.latency.points().map(|time| time.as_micros());
+    assert_eq!(points[2], 5_400);
+    assert_eq!(points[5], 30_000, "as far from the median as it was");
+    assert_eq!(points[6], 1_000_000);
+    assert_eq!(write.source, "your configuration");
+    assert_eq!(profile.iops.as_ref().map(|cap| cap.rate), Some(100.0));
+    assert_eq!(profile.bytes, None);
+    assert!(Config::default().storage.latency().is_none());
+}
+
+#[test]
+fn a_wrong_latency_profile_is_a_fault_that_names_what_there_is() {
+    let text = complaint("[storage]\nprofile = \"efs-regonal\"\n");
+    assert!(
+        text.contains("baton.toml:2: `storage.profile = \"efs-regonal\"`: no such profile; did you mean `efs-regional`?; there are local-nvme, "),
+        "{text}"
+    );
+    for (line, expected) in [
+        (
+            "like = \"efs\"",
+            "`storage.profiles.nas.like = \"efs\"`: name the profile that it starts from, one of local-nvme",
+        ),
+        (
+            "like = \"ebs-gp3\"\nwrite = { p50 = \"2ms\", p90 = \"1ms\" }",
+            "`storage.profiles.nas.write.p90`: `p90` is shorter than `p50`",
+        ),
+        (
+            "like = \"ebs-gp3\"\nwrite = { p50 = 2 }",
+            "`storage.profiles.nas.write.p50 = 2`: expected a time from 1us to 60s",
+        ),
+        (
+            "like = \"ebs-gp3\"\nwrite = { p5 = \"2ms\" }",
+            "`storage.profiles.nas.write.p5`: no such key; did you mean `p50`?",
+        ),
+        (
+            "like = \"ebs-gp3\"\niosp = 3",
+            "`storage.profiles.nas.iosp`: no such key; did you mean `iops`?",
+        ),
+        (
+            "like = \"ebs-gp3\"\niops = -1",
+            "expected a number, 0 for no limit",
+        ),
+        ("like = \"ebs-gp3\"\nio_size = 1", "must be from 4kb to 4gb"),
+        (
+            "like = \"ebs-gp3\"\nopen = { round_trips = 1000 }",
+            "must be from 0 to 100",
+        ),
+    ] {
+        let text = complaint(&format!("[storage.profiles.nas]\n{line}\n"));
+        assert!(text.contains(expected), "{line}: {text}");
     }
 }

@@ -54,6 +54,7 @@ Examples:
   baton drill
   baton drill --mix --rounds 50
   baton drill --fault kill,term,stop --rounds 9 --backlog 100000 --verify-backlog
+  baton drill --profile efs-regional --rounds 5
   baton drill --directory /mnt/efs/drill --rounds 30 --report reports/
   baton drill --url 'failover:(tcp://a:61616,tcp://b:61616)' --status http://a:8161,http://b:8161 \\
       --fault-command 'ssh \"$BATON_ACTIVE\" systemctl kill -s KILL baton'
@@ -86,6 +87,10 @@ pub struct DrillArgs {
     /// Configuration file for both brokers that the drill starts
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub config: Option<PathBuf>,
+
+    /// Latency profile for both brokers that the drill starts; see `baton storage profiles`
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    pub profile: Option<String>,
 
     /// Producers, each with a connection of its own, one send at a time
     #[arg(long, default_value_t = 4, value_name = "N")]

@@ -81,6 +81,7 @@ struct Launch {
     peer: String,
     http: String,
     config: Option<PathBuf>,
+    profile: Option<String>,
     log: PathBuf,
     watcher: Option<JoinHandle<()>>,
     /// Set when the process was collected, so that its id may be somebody else's.
@@ -125,6 +126,7 @@ impl Pair {
                 peer: addresses[1 - index].clone(),
                 http: format!("127.0.0.1:{}", ports[2 + index]),
                 config: args.config.clone(),
+                profile: args.profile.clone(),
                 log: logs.join(format!("{name}.log")),
                 watcher: None,
                 is_collected: Arc::new(AtomicBool::new(true)),
@@ -364,6 +366,9 @@ impl Launch {
             .arg(&self.directory);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
+        }
+        if let Some(profile) = &self.profile {
+            command.args(["--profile", profile]);
         }
         // Settings for another broker of this user are none of these two's.
         for (name, _) in std::env::vars_os() {

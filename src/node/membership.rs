@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage::clock::RealClock;
-use storage::disk::{OpenDirectoryError, RealDisk};
+use storage::clock::{Clock, RealClock};
+use storage::disk::{Disk, OpenDirectoryError, RealDisk};
+use storage::latency::LatencyDisk;
 use storage::member::StartError;
 use storage::{Event, Member, MemberOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -68,8 +69,8 @@ impl Inbox {
         tokio::task::spawn_blocking(move || {
             let directory = &config.broker.directory.value;
             create_when_missing(directory)?;
-            let disk = Arc::new(RealDisk::open(directory)?);
-            let clock = Arc::new(RealClock::new());
+            let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+            let disk = slowed(&config, Arc::new(RealDisk::open(directory)?), &clock);
             Ok(Arc::new(Member::start(
                 disk,
                 clock,
@@ -103,6 +104,26 @@ pub(super) fn end(member: Arc<Member>) {
     if let Err(error) = ending.spawn(move || drop(member)) {
         tracing::error!(%error, "Cannot start a thread to end a membership.");
     }
+}
+
+/// The disk as the configured latency profile has it, if there is one.
+fn slowed(config: &Config, disk: Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Arc<dyn Disk> {
+    let Some(profile) = config.storage.latency() else {
+        return disk;
+    };
+    tracing::warn!(
+        profile = profile.name,
+        write_mean_us = profile.write_mean().as_micros() as u64,
+        "A latency profile slows the journal directory down. That is for labs, not for production."
+    );
+    // Two brokers with the same seed would have their slow moments in the same order.
+    let seed = u64::from(std::process::id());
+    Arc::new(LatencyDisk::new(
+        disk,
+        Arc::clone(clock),
+        profile.clone(),
+        seed,
+    ))
 }
 
 /// Creates the directory itself, not what leads to it: a missing parent is a typing error or a

@@ -21,6 +21,7 @@ const RECENT: usize = 32;
 pub(super) struct State {
     name: String,
     directory: String,
+    storage_profile: Option<String>,
     lease: Duration,
     began: Instant,
     inner: Mutex<Inner>,
@@ -44,6 +45,7 @@ impl State {
         Arc::new(State {
             name: config.broker.name.value.clone(),
             directory: config.broker.directory.value.display().to_string(),
+            storage_profile: config.storage.latency().map(|profile| profile.name.clone()),
             lease: config.tenure.lease.value.duration(),
             began: now,
             inner: Mutex::new(Inner {
@@ -182,6 +184,7 @@ impl State {
             role_age_ms: millis(role_age),
             epoch: known_epoch.max(member.epoch).0,
             directory: self.directory.clone(),
+            storage_profile: self.storage_profile.clone(),
             health,
             lock: Lock {
                 holder: member.holder,

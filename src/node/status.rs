@@ -28,6 +28,9 @@ pub struct Status {
     pub epoch: u64,
     /// The journal directory as configured.
     pub directory: String,
+    /// The latency profile that slows the directory down, in a lab.
+    #[serde(default)]
+    pub storage_profile: Option<String>,
     /// Whether all is well in this role.
     pub health: Health,
     /// What the shared directory says of the active.

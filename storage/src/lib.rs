@@ -102,6 +102,7 @@ pub mod clock;
 pub mod disk;
 pub mod error;
 pub mod journal;
+pub mod latency;
 pub mod member;
 pub mod position;
 mod record;
