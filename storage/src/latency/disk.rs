@@ -247,6 +247,15 @@ impl DiskFile for LatencyFile {
         result
     }
 
+    fn write_durable_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let began = self.model.clock.now();
+        let result = self.inner.write_durable_at(bytes, offset);
+        let length = bytes.len() as u64;
+        let count = self.model.operations(length);
+        self.model.finish(began, Operation::Write, count, length);
+        result
+    }
+
     fn length(&self) -> io::Result<u64> {
         self.model.run(Operation::Length, || self.inner.length())
     }

@@ -96,6 +96,10 @@ fn operations_on_nfs_take_the_round_trips_that_were_counted() {
     assert_eq!(took, ms(1), "two writes and a sync are one round trip");
     let (_, took) = lab.time(|_| file.sync().expect("syncs"));
     assert_eq!(took, ms(0), "nothing is dirty");
+    let (_, took) = lab.time(|_| file.write_durable_at(&[3; 1024], 0).expect("writes"));
+    assert_eq!(took, ms(1), "written and durable at once");
+    let (_, took) = lab.time(|_| file.sync().expect("syncs"));
+    assert_eq!(took, ms(0), "nothing is dirty");
     assert_eq!(lab.time(|_| file.length().expect("knows")).1, ms(0));
     assert_eq!(lab.time(|_| file.try_lock().expect("locks")).1, ms(1));
     assert_eq!(lab.time(|_| drop(file)).1, ms(0));
