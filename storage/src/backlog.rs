@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::position::{BacklogId, Entry, Lsn, Position};
+use crate::position::{BacklogId, Entry, Location, Lsn, Position, SegmentNumber};
 use crate::state::Entries;
 
 /// The pending persistent messages of one queue or one durable subscription.
@@ -89,6 +89,27 @@ impl Backlog {
                 return;
             }
         }
+    }
+
+    /// Visits the entries among the `max` from `from` on whose records are in the segments asked for.
+    /// Answers where to go on; None: that was all.
+    pub(crate) fn find_in_segments(
+        &self,
+        from: Position,
+        max: usize,
+        is_asked_for: impl Fn(SegmentNumber) -> bool,
+        mut found: impl FnMut(Position, Location),
+    ) -> Option<Position> {
+        let contents = self.lock();
+        for (seen, (position, entry)) in contents.entries.iter_from(from).enumerate() {
+            if seen == max {
+                return Some(position);
+            }
+            if is_asked_for(entry.location.segment) {
+                found(position, entry.location);
+            }
+        }
+        None
     }
 
     /// Sequences below this may have been dispatched by an earlier tenure: flag them as redelivered.

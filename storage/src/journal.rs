@@ -4,6 +4,7 @@ mod keeper;
 mod pending;
 mod prepare;
 mod shared;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use tracing::info;
 
 pub(crate) use self::pending::{Appended, Class, Pending, Take};
 use self::prepare::create_segment;
-pub(crate) use self::shared::{Prepared, Shared};
+pub(crate) use self::shared::{Prepared, Shared, written_place};
+pub use self::usage::{MovedRecord, SpaceUsage};
 use crate::batch::Batch;
 use crate::chain::{CHECKPOINT_DIRECTORY, JOURNAL_DIRECTORY, SegmentName};
 use crate::clock::Clock;
@@ -103,6 +105,10 @@ impl Journal {
             on_released: Default::default(),
             callbacks,
             keeper_waits_for: AtomicU64::new(u64::MAX),
+            written_through: AtomicU64::new(written_place(name.number, sealed.end_offset)),
+            wake_keeper_at: AtomicU64::new(u64::MAX),
+            space: Default::default(),
+            on_moved: Default::default(),
             bytes_since_checkpoint: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
             is_writer_done: AtomicBool::new(false),

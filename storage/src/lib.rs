@@ -64,6 +64,7 @@
 //! | 12 | prepare | 0: time in ms (8), 8: length of the transaction's id (4), id, number of acknowledgements (4), each like kind 9 |
 //! | 13 | decide | 0: time in ms (8), 8: 1 to commit, 2 to roll back (1), 9: 1 if not the coordinator decided (1), 10: zero (2), 12: length of the transaction's id (4), id |
 //! | 14 | forget outcomes | 0: number (4), each: length of a transaction's id (4), id |
+//! | 15 | move: a message again, so that its old segment can go | 0: old segment (4), 4: old offset (4), 8: old length (4), 12: number of places (4), 16: places: backlog (4), position (8) each; then the payload of kind 5 or 6. No places: a message of an undecided transaction, found by that one's id and the old place |
 //!
 //! The first record of an epoch is a seal, alone in its batch at the start of the epoch's first
 //! segment. Numbers of segments are contiguous within an epoch and ascend from epoch to epoch.
@@ -89,7 +90,7 @@
 //! | 5 | producers | complete through LSN (8); each: sequence (8), last use in ms (8), length (4), id |
 //! | 6 | directory | complete through LSN (8), highest backlog id given (4) |
 //! | 7 | backlog | 0: id (4), 4: number of entries (4), 8: complete through LSN (8), 16: last sequence (8), 24: reserved below (8), 32: reserved by LSN (8), 40: redelivered below (8), 48: descriptor (rest) |
-//! | 8 | entries of the backlog before | each: position (8), visible from LSN (8), expiration (8), segment (4), offset (4), length (4) |
+//! | 8 | entries of the backlog before | each: position (8), visible from LSN (8), expiration (8), segment (4), offset (4), length (4), of which the highest bit says that the record had several targets |
 //! | 9 | end, last | 0: number of frames before (8), 8: end LSN (8), 16: CRC of the CRCs of the frames before (4) |
 //! | 10 | prepared transaction, with the messages of its id in the frames before | 0: time in ms (8), 8: length of the id (4), id, number of acknowledgements (4), each like record kind 9 |
 //! | 11 | outcomes of prepared transactions | each: 12 bytes like the first of record kind 13, length of the id (4), id |

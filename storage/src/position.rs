@@ -90,4 +90,6 @@ pub struct Entry {
     pub visible: Lsn,
     /// Wall clock milliseconds since 1970 after which the message is expired; 0 = never.
     pub expiration_ms: i64,
+    /// The record was appended for several targets, so others may have it, too.
+    pub is_shared: bool,
 }

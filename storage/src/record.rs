@@ -7,6 +7,7 @@ mod acknowledge;
 mod backlog;
 mod input;
 mod message;
+mod moved;
 mod producer;
 mod seal;
 mod transaction;
@@ -17,6 +18,7 @@ pub(crate) use self::acknowledge::Acknowledge;
 pub(crate) use self::backlog::{CreateBacklog, DescribeBacklog, RemoveBacklog, ReserveDispatch};
 pub(crate) use self::input::{Input, Malformed, put_count, put_slice};
 pub(crate) use self::message::{Message, ProducerNote};
+pub(crate) use self::moved::Move;
 pub(crate) use self::producer::ForgetProducers;
 pub(crate) use self::seal::Seal;
 pub(crate) use self::transaction::{
@@ -52,6 +54,7 @@ pub(crate) enum Kind {
     Prepare = 12,
     Decide = 13,
     ForgetOutcomes = 14,
+    Move = 15,
 }
 
 impl Kind {
@@ -72,6 +75,7 @@ impl Kind {
             Prepare,
             Decide,
             ForgetOutcomes,
+            Move,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)
@@ -97,6 +101,8 @@ pub(crate) enum Record<'a> {
     Prepare(Prepare<'a>),
     Decide(Decide<'a>),
     ForgetOutcomes(ForgetOutcomes<'a>),
+    /// A message that was appended again, so that its old segment can go.
+    Move(Move<'a>),
 }
 
 impl<'a> Record<'a> {
@@ -116,6 +122,7 @@ impl<'a> Record<'a> {
             Record::Prepare(_) => Kind::Prepare,
             Record::Decide(_) => Kind::Decide,
             Record::ForgetOutcomes(_) => Kind::ForgetOutcomes,
+            Record::Move(_) => Kind::Move,
         }
     }
 
@@ -135,12 +142,14 @@ impl<'a> Record<'a> {
             Record::Prepare(prepare) => prepare.encode(out),
             Record::Decide(decide) => decide.encode(out),
             Record::ForgetOutcomes(forget) => forget.encode(out),
+            Record::Move(moved) => moved.encode(out),
         }
     }
 
     fn body(&self) -> &'a [u8] {
         match self {
             Record::Message(message) | Record::TransactionMessage(message) => message.body,
+            Record::Move(moved) => moved.message.body,
             _ => &[],
         }
     }
@@ -163,6 +172,7 @@ impl<'a> Record<'a> {
             Kind::Prepare => Record::Prepare(Prepare::decode(input)?),
             Kind::Decide => Record::Decide(Decide::decode(input)?),
             Kind::ForgetOutcomes => Record::ForgetOutcomes(ForgetOutcomes::decode(input)?),
+            Kind::Move => Record::Move(Move::decode(input)?),
         };
         input.finish()?;
         Ok(record)

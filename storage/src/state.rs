@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 pub(crate) use self::apply::{Locked, Place};
-pub(crate) use self::entries::Entries;
+pub(crate) use self::entries::{Entries, SHARED, packed_length};
 pub(crate) use self::producers::{Producer, SHARDS, Shard, shard_of};
 pub(crate) use self::segments::Segments;
 pub(crate) use self::transactions::{OpenMessage, Prepared, Transactions};

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 pub use crate::backlog::Backlog;
 use crate::clock::Joiner;
-use crate::journal::{Appended, Class, Shared};
+use crate::journal::{Appended, Class, MovedRecord, Shared, SpaceUsage};
 use crate::position::{BacklogId, Epoch, Location, Lsn, Position};
 use crate::record::{
     Acknowledge, CreateBacklog, DescribeBacklog, Frame, Message, ProducerNote, Record,
@@ -294,6 +294,21 @@ impl Store {
         self.shared.on_released.lock().push(Arc::from(callback));
     }
 
+    /// Calls `callback` from the keeper's thread whenever records were moved. What they were moved
+    /// to is durable soon; until the call, locations that somebody holds can still be read, and
+    /// afterwards [`Store::read_at`] finds the message.
+    pub fn on_moved(&self, callback: Box<dyn Fn(&[MovedRecord]) + Send + Sync>) {
+        self.shared.on_moved.lock().push(Arc::from(callback));
+    }
+
+    /// How the space of the directory is used.
+    #[must_use]
+    pub fn space(&self) -> SpaceUsage {
+        let live_bytes = self.shared.state.segments.lock().bytes();
+        let segment_bytes = u64::from(self.shared.options.segment_bytes);
+        self.shared.space.tell(live_bytes, segment_bytes)
+    }
+
     /// The LSN of the last record appended.
     #[must_use]
     pub fn appended(&self) -> Lsn {
@@ -404,7 +419,7 @@ impl Drop for Store {
 }
 
 /// The record on its way; a large body is copied here, before any lock is taken.
-fn frame<'a>(record: &Record<'a>) -> Frame<'a> {
+pub(crate) fn frame<'a>(record: &Record<'a>) -> Frame<'a> {
     let mut frame = Frame::new(record);
     // What is too large will be refused: no need to copy it.
     if frame.is_large() && frame.bytes() <= u64::from(crate::record::RECORD_BYTES_MAX) {

@@ -41,6 +41,7 @@ pub(crate) fn run(shared: &Shared, mut current: Prepared) {
                     return;
                 }
                 count_bytes(shared, batch.bytes() as u64);
+                shared.note_written(batch.segment, batch.end_offset());
                 shared.pending.finish(batch);
                 shared.release(current.locked_at);
             }

@@ -545,9 +545,7 @@ fn a_follower_has_the_active_s_state_while_segments_roll_and_tenures_change() {
         for number in 0..100 {
             tenure.send(&queue, format!("{number}").repeat(20).as_bytes());
             if number % 10 == 0 {
-                tenure.settle();
-                follow(&mut follower);
-                assert_eq!(follower.lsn(), tenure.store.appended());
+                catch_up(&mut follower, &tenure);
             }
         }
         tenure.settle();

@@ -15,7 +15,7 @@ use crate::chain::CheckpointName;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::position::{BacklogId, Entry, Epoch, Location, Lsn, Position, SegmentNumber};
 use crate::record::{Input, Malformed, Prepare, Seal, read_acknowledged};
-use crate::state::{OpenMessage, Producer, Segments, State, Tenure, shard_of};
+use crate::state::{OpenMessage, Producer, SHARED, Segments, State, Tenure, shard_of};
 use crate::transaction::Outcome;
 
 /// The three results of reading a checkpoint. The last two must not be confused: what was never
@@ -390,13 +390,13 @@ impl Loading {
 fn count_segments(state: &mut State) -> Result<Segments, Malformed> {
     let mut segments = Segments::default();
     for message in state.transactions.get_mut().messages() {
-        segments.add(message.epoch, message.location, message.targets.len());
+        segments.add(message.epoch, message.location, message.is_shared());
     }
     for backlog in state.backlogs() {
         for (_, entry) in backlog.lock().entries.iter() {
             let epoch = state.epoch_of(entry.location.segment);
             let epoch = epoch.ok_or(Malformed("an entry's segment"))?;
-            segments.add(epoch, entry.location, 1);
+            segments.add(epoch, entry.location, entry.is_shared);
         }
     }
     Ok(segments)
@@ -405,13 +405,19 @@ fn count_segments(state: &mut State) -> Result<Segments, Malformed> {
 fn read_entry(input: &mut Input<'_>) -> Result<(Position, Entry), Malformed> {
     let position = Position(input.u64()?);
     let (visible, expiration_ms) = (Lsn(input.u64()?), input.u64()? as i64);
-    let location = read_location(input)?;
+    let mut location = read_location(input)?;
+    let is_shared = location.length & SHARED != 0;
+    location.length &= !SHARED;
+    if location.length == 0 {
+        return Err(Malformed("a record's length"));
+    }
     Ok((
         position,
         Entry {
             location,
             visible,
             expiration_ms,
+            is_shared,
         },
     ))
 }

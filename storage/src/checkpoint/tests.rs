@@ -50,6 +50,7 @@ fn state() -> State {
         location,
         visible: Lsn(16),
         expiration_ms: -17,
+        is_shared: true,
     };
     assert!(contents.entries.push(Position::new(4, 1), entry));
     let id = BacklogId(1);
@@ -171,8 +172,14 @@ fn frames_and_their_fields_are_where_the_specification_says() {
     assert_eq!(entries.len(), ENTRY_BYTES);
     assert_eq!(entries[0..8], Position::new(4, 1).0.to_le_bytes());
     assert_eq!(
-        [entries[8], entries[24], entries[28], entries[32]],
-        [16, 2, 14, 15]
+        [
+            entries[8],
+            entries[24],
+            entries[28],
+            entries[32],
+            entries[35]
+        ],
+        [16, 2, 14, 15, 0x80]
     );
     assert_eq!(entries[16..24], (-17_i64).to_le_bytes());
     let tenures = first(2);

@@ -10,7 +10,7 @@ use super::{
 use crate::backlog::Backlog;
 use crate::position::{Entry, Lsn, Position, SegmentNumber};
 use crate::record::{put_acknowledged, put_count, put_slice};
-use crate::state::{OpenMessage, Prepared, Shard, State};
+use crate::state::{OpenMessage, Prepared, Shard, State, packed_length};
 
 /// Takes the bytes of the file in order.
 pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
@@ -247,6 +247,6 @@ fn encode_entry(position: Position, entry: &Entry) -> [u8; ENTRY_BYTES] {
     bytes[16..24].copy_from_slice(&entry.expiration_ms.to_le_bytes());
     bytes[24..28].copy_from_slice(&entry.location.segment.0.to_le_bytes());
     bytes[28..32].copy_from_slice(&entry.location.offset.to_le_bytes());
-    bytes[32..36].copy_from_slice(&entry.location.length.to_le_bytes());
+    bytes[32..36].copy_from_slice(&packed_length(entry).to_le_bytes());
     bytes
 }

@@ -1,18 +1,22 @@
-//! The keeper: prepares segments ahead, writes checkpoints, removes what nobody needs.
+//! The keeper: prepares segments ahead, writes checkpoints, moves pending messages out of sparse
+//! segments, removes what nobody needs.
 //!
 //! Whatever takes it long asks in between whether the journal wants a segment.
 
+mod mover;
+mod space;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tracing::{info, warn};
 
+use self::space::{Ages, Full, Look};
 use super::prepare::{is_no_space, prepare_segment};
-use super::shared::Shared;
-use crate::chain::{
-    CHECKPOINT_DIRECTORY, CheckpointName, JOURNAL_DIRECTORY, SegmentName, list_segments, survey,
-};
+use super::shared::{Shared, written_place};
+use crate::chain::{CHECKPOINT_DIRECTORY, CheckpointName, JOURNAL_DIRECTORY, SegmentName, survey};
 use crate::checkpoint::{ReplayStart, read_start, write_checkpoint};
 use crate::disk::Open;
 use crate::position::{Lsn, SegmentNumber};
@@ -27,6 +31,19 @@ const LAST_CHECKPOINT_ENTRIES: usize = 200_000;
 /// Checkpoints that are kept: the second is there for the day on which the first cannot be read.
 const CHECKPOINTS_KEPT: usize = 2;
 const WRITE_BYTES: usize = 1 << 20;
+/// Time between two looks at what the space is used for, while there is something to win.
+const LOOK_POLL: Duration = Duration::from_millis(500);
+/// A checkpoint comes not before so many times the bytes of the last one were written to the
+/// journal, however much that is: so checkpoints of a large state take a quarter of the writing.
+const CHECKPOINT_FACTOR: u64 = 4;
+/// After a checkpoint that space asked for, the next such one waits so many times as long as it took.
+const CHECKPOINT_REST: u32 = 4;
+/// How long preparing a segment is taken to last before one was prepared.
+const PREPARE_GUESS: Duration = Duration::from_millis(500);
+/// Smaller segments are prepared at once.
+const LATE_FROM: u64 = 1 << 20;
+/// The next segment is begun so many times as long before it is needed as it takes.
+const PREPARE_LEAD: u32 = 4;
 
 /// Why a piece of work was not finished.
 enum Stop {
@@ -52,8 +69,22 @@ struct Keeper<'a> {
     checkpoint_at: Duration,
     checkpoint_end: Lsn,
     checkpoint_failed_at: Option<Duration>,
-    /// Something may be removable.
-    may_remove: bool,
+    /// How long it took.
+    checkpoint_took: Duration,
+    /// The space was looked at: when, and while which segment was being filled.
+    space_looked_at: Option<(Duration, SegmentNumber)>,
+    /// What was seen then.
+    look: Look,
+    ages: Ages,
+    /// Replay starts of checkpoints that were read, and their bytes.
+    starts: BTreeMap<CheckpointName, (ReplayStart, u64)>,
+    /// Moving met a full directory.
+    move_failed_at: Option<Duration>,
+    /// Segments with a message that cannot be read: they stay.
+    unreadable: BTreeSet<SegmentName>,
+    /// When the segment being filled was begun, and which it is.
+    filling_since: (SegmentNumber, Duration),
+    prepare_took: Duration,
 }
 
 /// Works until the tenure ends. `first` is the tenure's first segment.
@@ -67,7 +98,15 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
         checkpoint_at: shared.clock.now(),
         checkpoint_end: Lsn(0),
         checkpoint_failed_at: None,
-        may_remove: true,
+        checkpoint_took: Duration::ZERO,
+        space_looked_at: None,
+        look: Look::default(),
+        ages: Ages::default(),
+        starts: BTreeMap::new(),
+        move_failed_at: None,
+        unreadable: BTreeSet::new(),
+        filling_since: (first, shared.clock.now()),
+        prepare_took: PREPARE_GUESS,
     };
     keeper.remove_temporary_files();
     while !shared.is_over() {
@@ -81,11 +120,8 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
         if keeper.wants_checkpoint() {
             keeper.checkpoint();
         }
-        if keeper.may_remove && !shared.is_over() {
-            keeper.may_remove = false;
-            if let Err(Stop::Io(error)) = keeper.remove_dead_segments() {
-                warn!(%error, "Cannot remove old segments; trying again with the next checkpoint.");
-            }
+        if !shared.is_over() {
+            keeper.keep_space();
         }
         // Waits inside of the work may have used up the signal for what came meanwhile.
         if !keeper.has_work() {
@@ -103,7 +139,9 @@ impl Keeper<'_> {
     }
 
     fn pause(&self) -> Duration {
-        if self.is_full || self.checkpoint_failed_at.is_some() {
+        if self.look.is_tight() || !self.look.victims(&self.ages, Duration::MAX).is_empty() {
+            LOOK_POLL
+        } else if self.is_full || self.checkpoint_failed_at.is_some() {
             FULL_POLL
         } else {
             SPACE_POLL
@@ -112,6 +150,7 @@ impl Keeper<'_> {
 
     /// Has one segment ready beyond the one being filled.
     fn prepare(&mut self) {
+        self.note_filling();
         self.look_at_space();
         while !self.shared.is_over() && self.wants_segment() {
             if self.is_full && !self.may_try() {
@@ -122,8 +161,10 @@ impl Keeper<'_> {
                 number,
                 epoch: self.shared.epoch,
             };
+            let started = self.shared.clock.now();
             match prepare_segment(self.shared, name) {
                 Ok(prepared) => {
+                    self.prepare_took = self.shared.clock.now().saturating_sub(started);
                     self.prepared_through = number;
                     (self.shared.callbacks.on_prepared)();
                     self.shared.prepared.lock().push_back(prepared);
@@ -131,6 +172,7 @@ impl Keeper<'_> {
                     self.shared.writer_signal.notify();
                     self.no_space_at = None;
                     self.looked_at = None;
+                    self.note_filling();
                     self.look_at_space();
                 }
                 Err(error) if is_no_space(&error) => {
@@ -148,11 +190,43 @@ impl Keeper<'_> {
 
     fn wants_segment(&self) -> bool {
         let filled = self.shared.pending.segment();
-        if self.shared.is_draining.load(Ordering::Acquire) {
-            self.prepared_through < filled
-        } else {
-            self.prepared_through <= filled
+        if self.shared.is_draining.load(Ordering::Acquire) || self.prepared_through < filled {
+            return self.prepared_through < filled;
         }
+        self.prepared_through == filled
+            && (self.is_full || self.shared.pending.filled_bytes() >= self.prepare_at())
+    }
+
+    /// How full the segment being filled is when the next one is begun: as late as the time allows,
+    /// because a segment that waits takes space, too.
+    fn prepare_at(&self) -> u64 {
+        let (filling, since) = self.filling_since;
+        let pending = &self.shared.pending;
+        let segment = u64::from(self.shared.options.segment_bytes);
+        if segment < LATE_FROM || pending.is_makeshift() || filling != pending.segment() {
+            return 0;
+        }
+        let time = self.shared.clock.now().saturating_sub(since);
+        let lead = (self.prepare_took * PREPARE_LEAD).as_millis() as u64;
+        // While `lead` passes, so much comes at the rate of this segment until now.
+        let ahead = pending.filled_bytes().saturating_mul(lead) / (time.as_millis() as u64).max(1);
+        segment
+            .saturating_sub(ahead)
+            .clamp(segment / 4, segment * 3 / 4)
+    }
+
+    fn note_filling(&mut self) {
+        let filled = self.shared.pending.segment();
+        if self.filling_since.0 != filled {
+            self.filling_since = (filled, self.shared.clock.now());
+        }
+        // The journal's thread wakes this one when that much is written.
+        let segment = u64::from(self.shared.options.segment_bytes);
+        let wake_at = match self.prepared_through <= filled {
+            true => written_place(filled, (segment / 4).max(self.prepare_at())),
+            false => u64::MAX,
+        };
+        self.shared.wake_keeper_at.store(wake_at, Ordering::Release);
     }
 
     /// While the directory is full: there is space for just this segment, and either the journal
@@ -220,10 +294,20 @@ impl Keeper<'_> {
         {
             return false;
         }
-        let is_due = bytes >= shared.options.checkpoint_bytes;
-        let is_needed =
-            self.is_full && bytes > 0 && shared.clock.now() >= self.checkpoint_at + FULL_CHECKPOINT;
-        (is_due || is_needed) && !shared.is_draining.load(Ordering::Acquire)
+        let is_due = bytes >= self.checkpoint_interval();
+        let is_needed = self.is_full && bytes > 0 && now >= self.checkpoint_at + FULL_CHECKPOINT;
+        let rest = self.checkpoint_took * (1 + CHECKPOINT_REST);
+        let is_worthwhile =
+            self.look.is_checkpoint_worthwhile() && now >= self.checkpoint_at + rest;
+        (is_due || is_needed || is_worthwhile) && !shared.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Journal bytes between two checkpoints that nothing but the time of recovery asks for.
+    fn checkpoint_interval(&self) -> u64 {
+        let options = &self.shared.options;
+        options
+            .checkpoint_bytes
+            .max(CHECKPOINT_FACTOR * self.look.checkpoint_cost)
     }
 
     fn checkpoint(&mut self) {
@@ -232,12 +316,15 @@ impl Keeper<'_> {
         let bytes = shared.bytes_since_checkpoint.swap(0, Ordering::AcqRel);
         match self.try_checkpoint() {
             Ok(()) => {
-                self.may_remove = true;
                 self.checkpoint_failed_at = None;
+                self.checkpoint_took = shared.clock.now().saturating_sub(self.checkpoint_at);
+                // What it set free goes with the next look, which comes at once.
+                self.space_looked_at = None;
             }
             Err(Stop::Over) => {}
             Err(Stop::Io(error)) => {
                 // It stays due; the next try comes with the next look.
+                self.checkpoint_failed_at = Some(shared.clock.now());
                 shared
                     .bytes_since_checkpoint
                     .fetch_add(bytes, Ordering::AcqRel);
@@ -294,6 +381,8 @@ impl Keeper<'_> {
         self.checkpoint_end = end;
         let took_ms = (shared.clock.now() - started).as_millis() as u64;
         info!(end = %end, replay_from = %start.lsn, bytes = offset, took_ms, "Wrote a checkpoint.");
+        self.starts.insert(name, (start, offset));
+        shared.space.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.remove_old_checkpoints()?;
         Ok(())
     }
@@ -341,32 +430,137 @@ impl Keeper<'_> {
         }
     }
 
+    /// Looks what the space is used for, if it is time, and does what is worth doing.
+    fn keep_space(&mut self) {
+        let now = self.shared.clock.now();
+        let filled = self.shared.pending.segment();
+        let pause = self.pause();
+        let is_fresh =
+            |(at, segment): &(Duration, SegmentNumber)| *segment == filled && now < *at + pause;
+        if self.space_looked_at.as_ref().is_some_and(is_fresh) {
+            return;
+        }
+        self.look_at_use();
+        if let Err(Stop::Io(error)) = self.remove_dead_segments() {
+            warn!(%error, "Cannot remove old segments; trying again.");
+        }
+        let is_draining = self.shared.is_draining.load(Ordering::Acquire);
+        let has_failed = |at: Duration| now < at + FULL_POLL;
+        if is_draining || self.move_failed_at.is_some_and(has_failed) {
+            return;
+        }
+        self.move_failed_at = None;
+        let mut victims = self.look.victims(&self.ages, now);
+        victims.retain(|victim| !self.unreadable.contains(&victim.name));
+        if !victims.is_empty() {
+            // An error is the end of the tenure, which the loop sees by itself.
+            let _ = self.move_out_of(&victims, self.look.is_tight());
+            self.look_at_use();
+        }
+    }
+
+    fn look_at_use(&mut self) {
+        let now = self.shared.clock.now();
+        let filled = self.shared.pending.segment();
+        match self.try_look_at_use() {
+            Ok(look) => {
+                self.ages.note(&look, now);
+                self.shared.space.note(&look);
+                self.look = look;
+            }
+            Err(error) => {
+                warn!(%error, "Cannot look what the journal directory's space is used for.")
+            }
+        }
+        self.space_looked_at = Some((now, filled));
+    }
+
+    fn try_look_at_use(&mut self) -> io::Result<Look> {
+        let shared = self.shared;
+        let seen = survey(&*shared.disk)?;
+        let mut starts = Vec::new();
+        let (mut checkpoint_bytes, mut known) = (0, BTreeMap::new());
+        for name in &seen.checkpoints {
+            let start = match self.starts.get(name) {
+                Some(start) => *start,
+                None => match self.read_checkpoint_start(*name) {
+                    Ok(start) => start,
+                    // Nobody can tell what it needs: it goes with the next ones.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            known.insert(*name, start);
+            starts.push(start.0);
+            checkpoint_bytes += start.1;
+        }
+        self.starts = known;
+        starts.truncate(CHECKPOINTS_KEPT);
+        let written = shared.written_segment();
+        let segment_bytes = u64::from(shared.options.segment_bytes);
+        let segments = shared.state.segments.lock();
+        let live: BTreeMap<SegmentName, u64> = segments
+            .live()
+            .map(|live| (live.segment, live.bytes))
+            .collect();
+        let (mut full, mut spare_bytes) = (Vec::new(), 0);
+        for name in seen.segments {
+            let (live, is_live) = (live.get(&name).copied(), segments.is_live(name));
+            let live = live.unwrap_or(0);
+            let bytes = segment_bytes.max(live);
+            if name.epoch == shared.epoch && name.number >= written {
+                spare_bytes += bytes;
+            } else {
+                full.push(Full {
+                    name,
+                    bytes,
+                    live,
+                    is_live,
+                });
+            }
+        }
+        let live_bytes = segments.bytes();
+        drop(segments);
+        Ok(Look {
+            full,
+            spare_bytes,
+            segment_bytes,
+            live_bytes,
+            checkpoint_bytes,
+            checkpoint_cost: self.checkpoint_estimate(),
+            starts,
+        })
+    }
+
+    /// Where a checkpoint replays from, and its bytes. One that cannot be read is taken to need
+    /// everything.
+    fn read_checkpoint_start(&self, name: CheckpointName) -> io::Result<(ReplayStart, u64)> {
+        let disk = &*self.shared.disk;
+        let bytes = disk.open(&name.path(), crate::disk::Open::Read)?.length()?;
+        let unknown = ReplayStart {
+            epoch: crate::position::Epoch(0),
+            segment: SegmentNumber(0),
+            offset: 0,
+            lsn: Lsn(0),
+        };
+        Ok((read_start(disk, name)?.unwrap_or(unknown), bytes))
+    }
+
     /// Removes the segments that no pending message is in and that no kept checkpoint replays.
     fn remove_dead_segments(&mut self) -> Result<(), Stop> {
         let shared = self.shared;
-        let Some(start) = self.oldest_replay_start()? else {
+        // None while there are not enough.
+        let Some(oldest) = self.look.starts.get(CHECKPOINTS_KEPT - 1).copied() else {
             return Ok(());
         };
-        let names =
-            list_segments(&*shared.disk).map_err(|error| io::Error::other(error.to_string()))?;
-        let is_before = |name: &&SegmentName| {
-            name.epoch < start.epoch || (name.epoch == start.epoch && name.number < start.segment)
-        };
-        let dead: Vec<_> = {
-            let segments = shared.state.segments.lock();
-            names
-                .iter()
-                .filter(is_before)
-                .filter(|name| !segments.is_live(**name))
-                .collect()
-        };
+        let dead = self.look.removable(oldest);
         if dead.is_empty() {
             return Ok(());
         }
         // What made them dead must be released before they go.
         self.wait_released(shared.pending.appended())?;
         for name in dead {
-            shared.readers.lock().retain(|(open, _)| open != name);
+            shared.readers.lock().retain(|(open, _)| *open != name);
             match shared.disk.remove(&name.path()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {
@@ -374,20 +568,17 @@ impl Keeper<'_> {
                     info!(segment = %path.display(), "Removed a segment without pending messages.");
                 }
             }
+            self.look.full.retain(|full| full.name != name);
+            shared
+                .space
+                .removed_segments
+                .fetch_add(1, Ordering::Relaxed);
             self.prepare();
             self.wait_released(Lsn(0))?;
         }
         shared.disk.sync_directory(JOURNAL_DIRECTORY.as_ref())?;
+        shared.space.note(&self.look);
         Ok(())
-    }
-
-    /// Where the oldest kept checkpoint replays from; None while there are not enough.
-    fn oldest_replay_start(&self) -> io::Result<Option<ReplayStart>> {
-        let checkpoints = survey(&*self.shared.disk)?.checkpoints;
-        let Some(oldest) = checkpoints.get(CHECKPOINTS_KEPT - 1) else {
-            return Ok(None);
-        };
-        read_start(&*self.shared.disk, *oldest)
     }
 
     /// A last checkpoint, if that is quick.

@@ -23,6 +23,9 @@ pub(crate) enum Class {
     Message,
     /// Accepted as long as a segment has room: it is small, and acknowledgements make space.
     Control,
+    /// A message that moves, which makes space later. While the directory is full it may not take
+    /// the room that acknowledgements need.
+    Move,
 }
 
 /// A record that got its place.
@@ -73,6 +76,9 @@ struct Inner {
     is_writer_asleep: bool,
     has_ended: bool,
 }
+
+/// While the directory is full, moves leave this part of a segment to acknowledgements.
+const MOVE_RESERVE_PART: u64 = 4;
 
 /// Buffers kept for the next batches, and the largest that is worth keeping.
 const BUFFERS: usize = 3;
@@ -183,6 +189,13 @@ impl Pending {
             return true;
         }
         let is_unprepared = must_roll && inner.segment >= inner.prepared_through;
+        if class == Class::Move {
+            let prepared = inner.prepared_through.0.saturating_sub(inner.segment.0);
+            let room = self.segment_bytes.saturating_sub(inner.offset)
+                + u64::from(prepared) * self.segment_bytes;
+            let reserve = self.segment_bytes / MOVE_RESERVE_PART;
+            return is_unprepared || inner.is_full && room < bytes + reserve;
+        }
         inner.is_full && (class == Class::Message || is_unprepared)
     }
 
@@ -252,6 +265,16 @@ impl Pending {
     /// The segment in which the next record goes.
     pub(crate) fn segment(&self) -> SegmentNumber {
         self.inner.lock().segment
+    }
+
+    /// Bytes of it that are taken.
+    pub(crate) fn filled_bytes(&self) -> u64 {
+        self.inner.lock().offset
+    }
+
+    /// The segment being filled is to be left for the first one that is prepared.
+    pub(crate) fn is_makeshift(&self) -> bool {
+        self.makeshift == Some(self.segment())
     }
 
     pub(crate) fn set_prepared(&self, through: SegmentNumber) {

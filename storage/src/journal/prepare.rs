@@ -64,7 +64,8 @@ fn fill_segment(shared: &Shared, name: SegmentName) -> io::Result<Prepared> {
         let zeros = vec![0; FILL_BYTES];
         let mut at = SEGMENT_HEADER_BYTES as u64;
         let mut unsynced = 0;
-        while at < u64::from(bytes) {
+        // Once the journal waits for it, a hole is better than a longer wait.
+        while at < u64::from(bytes) && shared.pending.segment() < name.number {
             let length = (u64::from(bytes) - at).min(FILL_BYTES as u64);
             file.write_all_at(&zeros[..length as usize], at)?;
             at += length;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tracing::error;
 
 use super::pending::Pending;
+use super::usage::{OnMoved, SpaceCounters};
 use super::{Callbacks, JournalOptions};
 use crate::chain::SegmentName;
 use crate::clock::{Clock, Signal};
@@ -23,6 +24,11 @@ use crate::watermark::Watermark;
 
 /// Told whenever the released position has grown.
 pub(crate) type OnReleased = Arc<dyn Fn(Lsn) + Send + Sync>;
+
+/// A place in the journal as one number that only grows.
+pub(crate) fn written_place(segment: SegmentNumber, offset: u64) -> u64 {
+    u64::from(segment.0) << 32 | offset.min(u64::from(u32::MAX))
+}
 
 /// A segment that can be written: created, locked, its header durable.
 pub(crate) struct Prepared {
@@ -55,6 +61,13 @@ pub(crate) struct Shared {
     pub(crate) callbacks: Callbacks,
     /// The keeper waits until this is released.
     pub(crate) keeper_waits_for: AtomicU64,
+    /// The last place that is written and synced: see [`written_place`].
+    pub(crate) written_through: AtomicU64,
+    /// The keeper is woken when that much is written.
+    pub(crate) wake_keeper_at: AtomicU64,
+    /// What the keeper knows and does of the space.
+    pub(crate) space: SpaceCounters,
+    pub(crate) on_moved: Mutex<Vec<OnMoved>>,
     /// Journal bytes since the last checkpoint began.
     pub(crate) bytes_since_checkpoint: AtomicU64,
     /// Let the threads finish what there is, then end.
@@ -75,6 +88,21 @@ impl Shared {
         self.pending.end();
         self.writer_signal.notify();
         self.keeper_signal.notify();
+    }
+
+    /// Notes what is written and synced, and wakes the keeper if it waits for that.
+    pub(crate) fn note_written(&self, segment: SegmentNumber, end_offset: u64) {
+        let place = written_place(segment, end_offset);
+        self.written_through.store(place, Ordering::Release);
+        if place >= self.wake_keeper_at.load(Ordering::Acquire) {
+            self.wake_keeper_at.store(u64::MAX, Ordering::Release);
+            self.keeper_signal.notify();
+        }
+    }
+
+    /// The segment that is being written: those before it are full.
+    pub(crate) fn written_segment(&self) -> SegmentNumber {
+        SegmentNumber((self.written_through.load(Ordering::Acquire) >> 32) as u32)
     }
 
     /// Gives up for good: an error of storage is never retried.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::position::{BacklogId, Position, SegmentNumber};
+use crate::position::{BacklogId, Location, Position, SegmentNumber};
 use crate::transaction::{Decision, Outcome};
 
 fn encode(record: &Record<'_>, lsn: Lsn, epoch: Epoch) -> Vec<u8> {
@@ -123,6 +123,31 @@ fn payload_fields_are_where_the_specification_says() {
 }
 
 #[test]
+fn fields_of_a_move_are_where_the_specification_says() {
+    let message = Message {
+        expiration_ms: 1,
+        time_ms: 2,
+        order: 4,
+        producer: None,
+        transaction: &[],
+        targets: vec![BacklogId(9), BacklogId(10)],
+        body: b"body",
+    };
+    let moved = payload(&Record::Move(Move {
+        from: Location {
+            segment: SegmentNumber(3),
+            offset: 4,
+            length: 5,
+        },
+        places: vec![(BacklogId(6), Position(7)), (BacklogId(8), Position(9))],
+        message: message.clone(),
+    }));
+    let fields = [0, 4, 8, 12, 16, 20, 28, 32].map(|at| moved[at]);
+    assert_eq!(fields, [3, 4, 5, 2, 6, 7, 8, 9]);
+    assert_eq!(moved[40..], payload(&Record::Message(message)));
+}
+
+#[test]
 fn fields_of_prepared_transactions_are_where_the_specification_says() {
     let acknowledge = Acknowledge {
         id: BacklogId(1),
@@ -169,7 +194,7 @@ fn fields_of_prepared_transactions_are_where_the_specification_says() {
 fn the_kinds_have_the_numbers_of_the_specification() {
     for byte in 0..=255_u8 {
         let kind = Kind::from_byte(byte);
-        assert_eq!(kind.is_some(), (1..=14).contains(&byte));
+        assert_eq!(kind.is_some(), (1..=15).contains(&byte));
         assert!(kind.is_none_or(|kind| kind as u8 == byte));
     }
 }
@@ -190,7 +215,7 @@ fn parts() -> impl Strategy<Value = Parts> {
     let text = || proptest::collection::vec(any::<u8>(), 0..40);
     let positions = proptest::collection::vec(any::<u64>(), 0..5);
     (
-        1..=14_u8,
+        1..=15_u8,
         any::<[u64; 4]>(),
         0..=9_u8,
         proptest::collection::vec(any::<u32>(), 0..5),
@@ -284,8 +309,21 @@ fn record(parts: &Parts) -> Record<'_> {
             },
             transaction: first,
         }),
-        _ => Record::ForgetOutcomes(ForgetOutcomes {
+        14 => Record::ForgetOutcomes(ForgetOutcomes {
             transactions: vec![first, second],
+        }),
+        _ => Record::Move(Move {
+            from: Location {
+                segment: SegmentNumber(parts.numbers[0] as u32),
+                offset: parts.numbers[1] as u32,
+                length: parts.numbers[2] as u32,
+            },
+            places: parts
+                .ids
+                .iter()
+                .map(|id| (BacklogId(*id), Position(u64::from(*id) * 3)))
+                .collect(),
+            message: message(third),
         }),
     }
 }

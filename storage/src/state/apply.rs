@@ -8,7 +8,7 @@ use parking_lot::MutexGuard;
 use super::{Directory, OpenMessage, Shard, State, Tenure, Transactions, shard_of};
 use crate::backlog::{Backlog, Contents};
 use crate::position::{BacklogId, Entry, Epoch, Location, Lsn, Position};
-use crate::record::{Acknowledge, Commit, Decide, Message, Record, Seal};
+use crate::record::{Acknowledge, Commit, Decide, Message, Move, Record, Seal};
 use crate::transaction::Decision;
 
 /// Where a record stands in the one order and in the journal.
@@ -60,6 +60,7 @@ impl State {
             | Record::Decide(_)
             | Record::ForgetOutcomes(_)
             | Record::Seal(_) => Some(self.transactions.lock()),
+            Record::Move(moved) if moved.places.is_empty() => Some(self.transactions.lock()),
             _ => None,
         };
         let directory = self.directory.lock();
@@ -125,6 +126,7 @@ fn touched(
         Record::ReserveDispatch(reserve) => ids.push(reserve.id),
         Record::Acknowledge(acknowledge) => ids.push(acknowledge.id),
         Record::Message(message) => ids.extend(&message.targets),
+        Record::Move(moved) => ids.extend(moved.places.iter().map(|(id, _)| *id)),
         Record::Commit(commit) => {
             ids.extend(commit.acknowledged.iter().map(|acknowledge| acknowledge.id));
             let messages = ended(record, transactions).iter();
@@ -267,6 +269,7 @@ impl Locked<'_> {
                 }
             }
             Record::Acknowledge(acknowledge) => self.acknowledge(place.lsn, acknowledge)?,
+            Record::Move(moved) => self.move_message(place, moved)?,
             Record::ReserveDispatch(reserve) => {
                 if let Some(contents) = self.contents(place.lsn, reserve.id)? {
                     contents.reserved_below = contents.reserved_below.max(reserve.below);
@@ -363,7 +366,7 @@ impl Locked<'_> {
             let entries = std::mem::take(&mut contents.entries);
             let mut segments = state.segments.lock();
             for (_, entry) in entries.iter() {
-                segments.subtract(entry.location, 1);
+                segments.subtract(entry.location, entry.is_shared);
             }
         }
         if let Some(directory) = &mut self.directory
@@ -388,6 +391,7 @@ impl Locked<'_> {
             location: place.location,
             visible: place.lsn,
             expiration_ms: message.expiration_ms,
+            is_shared: message.targets.len() > 1,
         };
         let mut positions = Vec::with_capacity(message.targets.len());
         for target in &message.targets {
@@ -395,10 +399,11 @@ impl Locked<'_> {
                 positions.push(contents.enqueue(message.order, entry));
             }
         }
-        self.state
-            .segments
-            .lock()
-            .add(place.epoch, place.location, positions.len());
+        let mut segments = self.state.segments.lock();
+        for _ in &positions {
+            segments.add(place.epoch, place.location, entry.is_shared);
+        }
+        drop(segments);
         Ok(positions)
     }
 
@@ -407,7 +412,7 @@ impl Locked<'_> {
         if let Some(transactions) = self.transactions_before(place.lsn) {
             let open = OpenMessage::new(place.epoch, place.location, message);
             let mut segments = state.segments.lock();
-            segments.add(place.epoch, place.location, open.targets.len());
+            segments.add(place.epoch, place.location, open.is_shared());
             transactions.push(message.transaction, open);
         }
     }
@@ -467,26 +472,26 @@ impl Locked<'_> {
                 location: message.location,
                 visible: place.lsn,
                 expiration_ms: message.expiration_ms,
+                is_shared: message.is_shared(),
             };
             for target in &message.targets {
                 // A backlog may be removed while a transaction that targets it is open.
                 let contents = self.contents(place.lsn, *target).ok().flatten();
                 if let Some(contents) = contents {
                     contents.enqueue(message.order, entry);
-                    self.state.segments.lock().add_again(message.location);
+                    let mut segments = self.state.segments.lock();
+                    segments.add_again(message.location, entry.is_shared);
                 }
             }
-            self.state
-                .segments
-                .lock()
-                .subtract(message.location, message.targets.len());
+            let mut segments = self.state.segments.lock();
+            segments.subtract(message.location, entry.is_shared);
         }
     }
 
     fn drop_messages(&self, messages: &[OpenMessage]) {
         let mut segments = self.state.segments.lock();
         for message in messages {
-            segments.subtract(message.location, message.targets.len());
+            segments.subtract(message.location, message.is_shared());
         }
     }
 
@@ -496,8 +501,34 @@ impl Locked<'_> {
             let mut segments = state.segments.lock();
             for position in &acknowledge.positions {
                 if let Some(entry) = contents.entries.remove(*position) {
-                    segments.subtract(entry.location, 1);
+                    segments.subtract(entry.location, entry.is_shared);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets what is still pending of a message point to its new record. Nothing else changes: not
+    /// the position, not from when on it is visible, not what is known of its producer.
+    fn move_message(&mut self, place: Place, moved: &Move<'_>) -> Result<(), ApplyError> {
+        let state = self.state;
+        if moved.places.is_empty()
+            && let Some(transactions) = self.transactions_before(place.lsn)
+            && let Some(open) = transactions.find(moved.message.transaction, moved.from)
+        {
+            open.location = place.location;
+            open.epoch = place.epoch;
+            let mut segments = state.segments.lock();
+            segments.add(place.epoch, place.location, open.is_shared());
+            segments.subtract(moved.from, open.is_shared());
+        }
+        for (id, position) in &moved.places {
+            if let Some(contents) = self.contents(place.lsn, *id)?
+                && let Some(old) = contents.entries.relocate(*position, place.location)
+            {
+                let mut segments = state.segments.lock();
+                segments.add(place.epoch, place.location, old.is_shared);
+                segments.subtract(old.location, old.is_shared);
             }
         }
         Ok(())

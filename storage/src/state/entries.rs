@@ -21,9 +21,13 @@ struct Slot {
     expiration_ms: i64,
     segment: u32,
     offset: u32,
-    /// 0: removed. No record is that short.
+    /// 0: removed. No record is that short. The highest bit: see [`SHARED`].
     length: u32,
 }
+
+/// In a length, here and in checkpoints: the record has several targets. No record is that long.
+pub(crate) const SHARED: u32 = 1 << 31;
+const _: () = assert!(crate::record::RECORD_BYTES_MAX < SHARED);
 
 impl Slot {
     fn entry(&self) -> Option<Entry> {
@@ -31,10 +35,11 @@ impl Slot {
             location: Location {
                 segment: SegmentNumber(self.segment),
                 offset: self.offset,
-                length: self.length,
+                length: self.length & !SHARED,
             },
             visible: Lsn(self.visible),
             expiration_ms: self.expiration_ms,
+            is_shared: self.length & SHARED != 0,
         })
     }
 }
@@ -74,7 +79,7 @@ impl Entries {
             expiration_ms: entry.expiration_ms,
             segment: entry.location.segment.0,
             offset: entry.location.offset,
-            length: entry.location.length,
+            length: packed_length(&entry),
         };
         if let Some((first, run)) = self.runs.range_mut(..=position).next_back()
             && first.order() == position.order()
@@ -109,12 +114,29 @@ impl Entries {
 
     fn count(&mut self, slot: &Slot) {
         self.len += 1;
-        self.bytes += u64::from(slot.length);
+        self.bytes += u64::from(slot.length & !SHARED);
     }
 
     pub(crate) fn get(&self, position: Position) -> Option<Entry> {
         let (_, run) = self.runs.range(..=position).next_back()?;
         run.slots[run.find(position)?].entry()
+    }
+
+    /// Lets the entry at `position` point to another record of the same message. Answers the entry
+    /// as it was; None: it is gone.
+    pub(crate) fn relocate(&mut self, position: Position, to: Location) -> Option<Entry> {
+        let (_, run) = self.runs.range_mut(..=position).next_back()?;
+        let index = run.find(position)?;
+        let slot = &mut run.slots[index];
+        let old = slot.entry()?;
+        slot.segment = to.segment.0;
+        slot.offset = to.offset;
+        slot.length = packed_length(&Entry {
+            location: to,
+            ..old
+        });
+        self.bytes = self.bytes - u64::from(old.location.length) + u64::from(to.length);
+        Some(old)
     }
 
     pub(crate) fn remove(&mut self, position: Position) -> Option<Entry> {
@@ -165,6 +187,11 @@ impl Entries {
     }
 }
 
+/// The length and what is kept in its highest bit.
+pub(crate) fn packed_length(entry: &Entry) -> u32 {
+    entry.location.length | if entry.is_shared { SHARED } else { 0 }
+}
+
 impl Run {
     fn find(&self, position: Position) -> Option<usize> {
         self.slots
@@ -190,6 +217,7 @@ mod tests {
             },
             visible: Lsn(u64::from(number)),
             expiration_ms: -i64::from(number),
+            is_shared: number.is_multiple_of(2),
         }
     }
 
@@ -198,6 +226,7 @@ mod tests {
         Push(u8),
         RemoveNth(usize),
         RemoveFirst(usize),
+        Relocate(usize),
     }
 
     fn action() -> impl Strategy<Value = Action> {
@@ -206,6 +235,7 @@ mod tests {
             2 => Just(Action::Push(4)),
             2 => (0_usize..1000).prop_map(Action::RemoveNth),
             1 => (0_usize..300).prop_map(Action::RemoveFirst),
+            2 => (0_usize..1000).prop_map(Action::Relocate),
         ]
     }
 
@@ -233,6 +263,12 @@ mod tests {
                         prop_assert_eq!(entries.remove(position), model.remove(&position));
                         prop_assert_eq!(entries.remove(position), None);
                         prop_assert_eq!(entries.get(position), None);
+                    }
+                    Action::Relocate(n) => {
+                        let Some((&position, old)) = model.iter().nth(n) else { continue };
+                        let (old, to) = (*old, entry(sequence as u32 + 5000).location);
+                        prop_assert_eq!(entries.relocate(position, to), Some(old));
+                        model.insert(position, Entry { location: to, ..old });
                     }
                     Action::RemoveFirst(n) => {
                         for _ in 0..n {

@@ -38,6 +38,11 @@ impl OpenMessage {
             targets: message.targets.as_slice().into(),
         }
     }
+
+    /// It goes to several backlogs: see [`Entry::is_shared`](crate::Entry::is_shared).
+    pub(crate) fn is_shared(&self) -> bool {
+        self.targets.len() > 1
+    }
 }
 
 /// A transaction that outlives its tenure until it is decided.
@@ -133,6 +138,34 @@ impl Transactions {
     pub(crate) fn forget(&mut self, key: &[u8]) {
         self.outcomes.forget(key);
         self.heuristic.forget(key);
+    }
+
+    /// The message of an undecided transaction that is in the record at `location`.
+    pub(crate) fn find(&mut self, transaction: &[u8], at: Location) -> Option<&mut OpenMessage> {
+        let open = self.open.get_mut(transaction).into_iter().flatten();
+        let prepared = self.prepared.get_mut(transaction);
+        let prepared = prepared.into_iter().flat_map(|one| &mut one.messages);
+        open.chain(prepared).find(|message| message.location == at)
+    }
+
+    /// Whether an undecided transaction has a message in the record at `location`.
+    pub(crate) fn contains(&self, transaction: &[u8], at: Location) -> bool {
+        let open = self.open.get(transaction).into_iter().flatten();
+        let prepared = self.prepared.get(transaction);
+        let prepared = prepared.into_iter().flat_map(|one| &one.messages);
+        let mut messages = open.chain(prepared);
+        messages.any(|message| message.location == at)
+    }
+
+    /// The messages that wait, each with its transaction.
+    pub(crate) fn messages_by_transaction(&self) -> impl Iterator<Item = (&[u8], &OpenMessage)> {
+        let open = self.open.iter();
+        let open = open.flat_map(|(key, messages)| messages.iter().map(move |one| (&**key, one)));
+        let prepared = self
+            .prepared
+            .iter()
+            .flat_map(|(key, prepared)| prepared.messages.iter().map(move |one| (&**key, one)));
+        open.chain(prepared)
     }
 
     /// The messages that wait, of open and of prepared transactions.

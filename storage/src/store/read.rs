@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Store;
+use crate::backlog::Backlog;
 use crate::chain::{SegmentName, read_up_to};
 use crate::disk::{DiskFile, Open};
-use crate::position::{Epoch, Location};
+use crate::position::{Epoch, Location, Position};
 use crate::record::{Malformed, RawRecord, Record};
 
 /// Read descriptors that stay open.
@@ -46,6 +47,33 @@ impl Store {
         }
     }
 
+    /// Reads the message that is pending at `position`, of which `location` is where it was when the
+    /// caller last looked: the keeper may have moved it since. None: it is no longer pending, and
+    /// its record is gone. Blocks.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_at(
+        &self,
+        backlog: &Backlog,
+        position: Position,
+        location: Location,
+    ) -> io::Result<Option<Bytes>> {
+        let mut location = location;
+        loop {
+            let error = match self.read(location) {
+                Ok(body) => return Ok(Some(body)),
+                Err(error) => error,
+            };
+            match backlog.entry(position) {
+                None => return Ok(None),
+                Some(entry) if entry.location == location => return Err(error),
+                // A place further on in the journal: this ends.
+                Some(entry) => location = entry.location,
+            }
+        }
+    }
+
     /// A read descriptor, and whether it was opened just now.
     fn reader(&self, name: SegmentName) -> io::Result<(Arc<dyn DiskFile>, bool)> {
         let known = {
@@ -80,8 +108,10 @@ fn read_body(file: &dyn DiskFile, location: Location, epoch: Epoch) -> io::Resul
 
 fn body(record: Vec<u8>, epoch: Epoch) -> Result<Bytes, Malformed> {
     let raw = RawRecord::parse(&record, epoch)?;
-    let (Record::Message(message) | Record::TransactionMessage(message)) = raw.decode()? else {
-        return Err(Malformed("a message"));
+    let message = match raw.decode()? {
+        Record::Message(message) | Record::TransactionMessage(message) => message,
+        Record::Move(moved) => moved.message,
+        _ => return Err(Malformed("a message")),
     };
     // The body is the record's end.
     let start = raw.length as usize - message.body.len();

@@ -240,8 +240,9 @@ pub struct View {
     pub id: u32,
     /// What the broker says of it.
     pub descriptor: Vec<u8>,
-    /// What is pending, in dispatch order.
-    pub entries: Vec<(Position, Entry)>,
+    /// What is pending, in dispatch order: position, from when on visible, expiration. Not where the
+    /// records are, because they may move at any time.
+    pub entries: Vec<(Position, Lsn, i64)>,
     /// Sequences below may have been dispatched.
     pub reserved_below: u64,
     /// Sequences below may have been dispatched by a former tenure.
@@ -265,7 +266,10 @@ pub fn view(backlogs: &[Arc<Backlog>]) -> Vec<View> {
     let view = |backlog: &Arc<Backlog>| View {
         id: backlog.id().0,
         descriptor: backlog.descriptor().to_vec(),
-        entries: entries(backlog),
+        entries: entries(backlog)
+            .iter()
+            .map(|(at, entry)| (*at, entry.visible, entry.expiration_ms))
+            .collect(),
         reserved_below: backlog.reserved_below().0,
         redelivered_below: backlog.redelivered_below(),
     };
@@ -295,15 +299,30 @@ pub fn follow(follower: &mut Follower) {
     }
 }
 
+/// Follows until the follower has what the active has, which may be moving messages.
+///
+/// # Panics
+/// If that takes too long.
+pub fn catch_up(follower: &mut Follower, tenure: &Tenure) {
+    wait_for("the follower to catch up", || {
+        tenure.settle();
+        follow(follower);
+        follower.lsn() == tenure.store.appended()
+    });
+}
+
 /// The bodies of a backlog in dispatch order, read back.
 ///
 /// # Panics
 /// If one cannot be read.
 #[must_use]
 pub fn bodies(store: &Store, backlog: &Backlog) -> Vec<Vec<u8>> {
-    let read = |entry: &Entry| store.read(entry.location).expect("readable").to_vec();
+    let read = |position: Position, entry: &Entry| {
+        let body = store.read_at(backlog, position, entry.location);
+        body.expect("readable").expect("pending").to_vec()
+    };
     entries(backlog)
         .iter()
-        .map(|(_, entry)| read(entry))
+        .map(|(position, entry)| read(*position, entry))
         .collect()
 }
