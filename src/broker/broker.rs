@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use openwire::{BrokerId, ConnectionId, WireString};
 use parking_lot::{Mutex, RwLock};
-use storage::{Location, Lsn, Store};
+use storage::{Backlog, Location, Lsn, Position, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -167,6 +167,12 @@ impl Broker {
                 *known = lsn.max(*known);
                 has_grown
             });
+        }));
+        let owner = Arc::downgrade(&broker);
+        broker.store.on_moved(Box::new(move |moved| {
+            if let Some(broker) = owner.upgrade() {
+                broker.forget_moved(moved);
+            }
         }));
         // Released between the first look and the callback.
         let now = broker.store.released();
@@ -395,24 +401,31 @@ impl Broker {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Reads a message back. None, and a log event: it cannot be read.
-    pub(super) fn read_back(&self, location: Location) -> Option<Message> {
+    /// Reads a message back, wherever it was moved meanwhile. None: it was consumed, or, with a log
+    /// event, it cannot be read.
+    pub(super) fn read_back(
+        &self,
+        backlog: &Backlog,
+        position: Position,
+        location: Location,
+    ) -> Option<Message> {
         let read = self
             .store
-            .read(location)
+            .read_at(backlog, position, location)
             .map_err(|error| error.to_string())
             .and_then(|bytes| {
-                Message::read_back(bytes, self.memory()).map_err(|error| error.to_string())
+                let message = bytes.map(|bytes| Message::read_back(bytes, self.memory()));
+                message.transpose().map_err(|error| error.to_string())
             });
-        read.inspect_err(|error| {
+        let read = read.inspect_err(|error| {
             tracing::error!(
                 segment = location.segment.0,
                 offset = location.offset,
                 %error,
                 "A message cannot be read back and is not dispatched."
             );
-        })
-        .ok()
+        });
+        read.ok().flatten()
     }
 }
 

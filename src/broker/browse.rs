@@ -27,6 +27,7 @@ const OVERFLOW_SEEN: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Sight {
     key: Key,
+    position: Position,
     location: Location,
     message: Option<Arc<Message>>,
 }
@@ -249,6 +250,7 @@ impl Browser {
                     }
                     message => unread.push(Sight {
                         key,
+                        position,
                         location: entry.location,
                         message,
                     }),
@@ -355,7 +357,7 @@ impl Queue {
                 // What was consumed in the meantime may be gone from the journal as well.
                 let message = sight
                     .message
-                    .or_else(|| queue.read_body(&owner, sight.location));
+                    .or_else(|| queue.read_body(&owner, sight.position, sight.location));
                 let message = message.filter(|message| interest.wants(message, 0));
                 seen.extend(message.map(|message| (sight.key, message)));
             }

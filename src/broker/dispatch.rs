@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openwire::ConsumerId;
-use storage::{Location, Lsn};
+use storage::{Location, Lsn, Position};
 
 use super::consumer::Consumer;
 use super::groups::{Decision, Groups};
@@ -525,12 +525,16 @@ impl State {
 
 impl Queue {
     /// Reads bodies back on a thread that may block, then dispatches.
-    pub(super) fn read_back(self: &Arc<Self>, broker: &Arc<Broker>, run: Vec<(Key, Location)>) {
+    pub(super) fn read_back(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        run: Vec<(Key, Position, Location)>,
+    ) {
         let (queue, owner) = (Arc::clone(self), Arc::clone(broker));
         broker.background().run(Box::new(move || {
             let read: Vec<(Key, Option<Arc<Message>>)> = run
                 .into_iter()
-                .map(|(key, location)| (key, queue.read_body(&owner, location)))
+                .map(|(key, position, location)| (key, queue.read_body(&owner, position, location)))
                 .collect();
             queue.change(&owner, |state| {
                 state.is_reading = false;
@@ -549,7 +553,8 @@ impl Queue {
     pub(super) fn judge(self: &Arc<Self>, broker: &Arc<Broker>, run: Run) {
         let (queue, owner) = (Arc::clone(self), Arc::clone(broker));
         broker.background().run(Box::new(move || {
-            let judged = run.judge(|location| queue.read_body(&owner, location));
+            let judged =
+                run.judge(|position, location| queue.read_body(&owner, position, location));
             queue.change(&owner, |state| state.stock.judged(judged));
         }));
     }

@@ -42,6 +42,7 @@ pub mod interceptor;
 mod interest;
 mod lifecycle;
 mod message;
+mod moved;
 mod names;
 mod options;
 mod outbox;

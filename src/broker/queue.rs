@@ -89,7 +89,7 @@ pub(super) struct State {
 pub(super) struct Effects {
     pub(super) wakes: Vec<Arc<Outbox>>,
     pub(super) visit: Option<Lsn>,
-    pub(super) read: Vec<(Key, Location)>,
+    pub(super) read: Vec<(Key, Position, Location)>,
     pub(super) browse: Vec<(ConsumerId, Vec<Sight>)>,
     pub(super) expired: Vec<Slot>,
     /// On their way to another queue.
@@ -249,8 +249,14 @@ impl Queue {
     }
 
     /// Reads a message back as it looks in this queue.
-    pub(super) fn read_body(&self, broker: &Broker, location: Location) -> Option<Arc<Message>> {
-        let message = Arc::new(broker.read_back(location)?);
+    pub(super) fn read_body(
+        &self,
+        broker: &Broker,
+        position: Position,
+        location: Location,
+    ) -> Option<Arc<Message>> {
+        let backlog = self.state.lock().stock.backlog().map(Arc::clone)?;
+        let message = Arc::new(broker.read_back(&backlog, position, location)?);
         Some(self.shown(broker, message))
     }
 
@@ -373,7 +379,9 @@ impl Queue {
             for slot in slots {
                 let message = match (slot.message, slot.place) {
                     (Some(message), _) => Some(message),
-                    (None, Place::Journal { location, .. }) => queue.read_body(&owner, location),
+                    (None, Place::Journal { position, location }) => {
+                        queue.read_body(&owner, position, location)
+                    }
                     (None, Place::Memory) => None,
                 };
                 if let Some(message) = message {

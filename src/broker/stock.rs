@@ -244,7 +244,7 @@ impl Stock {
         self.cached.insert(location, message);
     }
 
-    /// Drops bodies of messages that do not come.
+    /// Drops bodies of messages that do not come, or that are elsewhere in the journal now.
     pub(super) fn drop_cached(&mut self, locations: &[Location]) {
         for location in locations {
             self.uncache(*location);
@@ -568,11 +568,11 @@ impl Stock {
     }
 
     /// The first messages that have to be read back.
-    pub(super) fn unread_run(&self) -> Vec<(Key, Location)> {
+    pub(super) fn unread_run(&self) -> Vec<(Key, Position, Location)> {
         let mut bytes = 0;
         let mut run = Vec::new();
         for (key, slot) in &self.ready {
-            let Place::Journal { location, .. } = slot.place else {
+            let Place::Journal { position, location } = slot.place else {
                 continue;
             };
             if slot.message.is_some() {
@@ -582,7 +582,7 @@ impl Stock {
             if !run.is_empty() && (bytes > RUN_BYTES || run.len() == RUN_MESSAGES) {
                 break;
             }
-            run.push((*key, location));
+            run.push((*key, position, location));
         }
         run
     }

@@ -123,11 +123,13 @@ impl Broker {
         let message = match (&slot.message, slot.place) {
             (Some(message), _) => Arc::clone(message),
             (None, Place::Memory) => return Ok(()),
-            (None, Place::Journal { location, .. }) => match queue.read_body(self, location) {
-                Some(message) => message,
-                // Unreadable: there is nothing to move, and it is not dropped either.
-                None => return Ok(()),
-            },
+            (None, Place::Journal { position, location }) => {
+                match queue.read_body(self, position, location) {
+                    Some(message) => message,
+                    // Unreadable: there is nothing to move, and it is not dropped either.
+                    None => return Ok(()),
+                }
+            }
         };
         let from = match queue.subscription() {
             None => queue.name(),

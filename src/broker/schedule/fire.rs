@@ -260,10 +260,13 @@ impl Broker {
 
     /// The record of a job. It blocks.
     pub(super) fn read_job(&self, job: &Job) -> Result<Record, FireError> {
-        let body = self
-            .store()
-            .read(job.location)
-            .map_err(|error| FireError::Record(error.to_string()))?;
+        let failed = |error: &dyn std::fmt::Display| FireError::Record(error.to_string());
+        let backlog = self.scheduler.index.lock().backlog().map(Arc::clone);
+        let backlog = backlog.ok_or_else(|| failed(&"nothing was ever scheduled"))?;
+        let read = self.store().read_at(&backlog, job.position, job.location);
+        let body = read
+            .map_err(|error| failed(&error))?
+            .ok_or_else(|| failed(&"it was removed"))?;
         Record::decode(body).map_err(|error| FireError::Record(error.to_string()))
     }
 }

@@ -90,11 +90,14 @@ pub(in super::super) enum Candidate {
 
 impl Run {
     /// Looks at the messages, with `read` for the bodies that are not in memory.
-    pub(in super::super) fn judge(self, read: impl Fn(Location) -> Option<Arc<Message>>) -> Judged {
+    pub(in super::super) fn judge(
+        self,
+        read: impl Fn(Position, Location) -> Option<Arc<Message>>,
+    ) -> Judged {
         let mut wanted = Vec::new();
         for mut slot in self.slots {
-            if let (None, Place::Journal { location, .. }) = (&slot.message, slot.place) {
-                slot.message = read(location);
+            if let (None, Place::Journal { position, location }) = (&slot.message, slot.place) {
+                slot.message = read(position, location);
             }
             let is_wanted =
                 |message: &Arc<Message>| self.interest.wants(message, slot.redeliveries);
@@ -350,7 +353,7 @@ impl Stock {
             };
             let is_here = run.slots.iter().all(|slot| slot.message.is_some());
             if is_here && judged <= JUDGED_AT_ONCE {
-                for slot in run.judge(|_| None).wanted {
+                for slot in run.judge(|_, _| None).wanted {
                     lane.insert(slot);
                 }
                 continue;

@@ -17,7 +17,7 @@ mod tree;
 pub use self::disk::{FaultyDisk, LoggedCall};
 pub use self::fault::{Call, Effect, Errno, Fault};
 pub use self::tenure::{
-    FOREVER, OPTIONS, Tenure, View, begin, begin_gated, begin_with, bodies, entries, follow,
-    from_producer, keep_open, message, one, recover, try_begin, view, wait_for,
+    FOREVER, OPTIONS, Tenure, View, begin, begin_gated, begin_with, bodies, catch_up, entries,
+    follow, from_producer, keep_open, message, one, recover, try_begin, view, wait_for,
 };
 pub use self::tree::Change;

@@ -242,7 +242,13 @@ impl Server {
     }
 
     fn run(mut self) {
+        let mut moved = 0;
         while !self.is_over.load(Ordering::Acquire) {
+            let now = self.store.space().moved_messages;
+            for _ in moved..now {
+                self.world.count("moved");
+            }
+            moved = now;
             let queues = self.queues();
             if queues.len() == QUEUES as usize {
                 match self.random.below(11) {
@@ -337,7 +343,10 @@ impl Server {
         let mut ids = Vec::new();
         let mut positions = Vec::new();
         for (position, entry) in found {
-            let body = self.store.read(entry.location).ok()?;
+            let backlog = &queues[queue];
+            let Some(body) = self.store.read_at(backlog, position, entry.location).ok()? else {
+                continue;
+            };
             if !self.store.may_acknowledge() {
                 return None;
             }

@@ -381,12 +381,17 @@ impl Lab {
         let mut queues = Vec::new();
         for backlog in store.backlogs() {
             let mut entries = Vec::new();
-            backlog.scan(Position(0), &mut |_, entry| {
-                entries.push(*entry);
+            backlog.scan(Position(0), &mut |position, entry| {
+                entries.push((position, *entry));
                 ControlFlow::Continue(())
             });
-            let read = |entry: &Entry| match store.read(entry.location) {
-                Ok(body) => broker::parse(&body),
+            let read = |(position, entry): &(Position, Entry)| match store.read_at(
+                &backlog,
+                *position,
+                entry.location,
+            ) {
+                Ok(Some(body)) => broker::parse(&body),
+                Ok(None) => panic!("a message vanished while nobody consumes"),
                 Err(error) => panic!("a pending message cannot be read: {error}"),
             };
             queues.push(entries.iter().map(read).collect());
@@ -395,27 +400,38 @@ impl Lab {
             .must(self.world.with(|ledger| ledger.check_final(&queues)));
         self.world
             .must(self.world.with(|ledger| ledger.check_found(&store)));
-        let end = store.appended();
+        self.compare_with(&store, "what followed all the time", &self.observer);
+        let recovered = Observer::default();
+        recovered.start(sim);
+        self.compare_with(&store, "a recovery", &recovered);
+    }
+
+    /// Nobody sends any more, but the store may still be moving messages.
+    fn compare_with(&self, store: &Store, what: &str, observer: &Observer) {
+        let sim = &self.world.sim;
+        let started = sim.now();
+        let state = loop {
+            let state = observer.state_at(sim, store.appended());
+            if state.applied() == store.appended() {
+                break state;
+            }
+            if sim.now() > started + PROGRESS {
+                sim.fail(format!("{what} does not catch up"));
+            }
+            sim.sleep(Duration::from_millis(50));
+        };
         let in_store = dump(&store.backlogs(), |producer| {
             store.producer_sequence(producer)
         });
-        for (what, state) in [
-            (
-                "what followed all the time",
-                self.observer.state_at(sim, end),
-            ),
-            ("a recovery", recover(sim, end)),
-        ] {
-            let found = dump(&state.backlogs(), |producer| {
-                state.producer_sequence(producer)
-            });
-            if state.prepared() != store.prepared() {
-                sim.fail(format!("{what} has other prepared transactions"));
-            }
-            if found != in_store {
-                let first = found.iter().zip(&in_store).find(|(a, b)| a != b);
-                sim.fail(format!("{what} differs from the active: {first:?}"));
-            }
+        let found = dump(&state.backlogs(), |producer| {
+            state.producer_sequence(producer)
+        });
+        if state.prepared() != store.prepared() {
+            sim.fail(format!("{what} has other prepared transactions"));
+        }
+        if found != in_store {
+            let first = found.iter().zip(&in_store).find(|(a, b)| a != b);
+            sim.fail(format!("{what} differs from the active: {first:?}"));
         }
     }
 
@@ -514,12 +530,6 @@ impl Observer {
             sim.sleep(Duration::from_millis(50));
         }
     }
-}
-
-fn recover(sim: &Sim, end: Lsn) -> Arc<State> {
-    let recovered = Observer::default();
-    recovered.start(sim);
-    recovered.state_at(sim, end)
 }
 
 /// All that can be seen of a state.
