@@ -169,11 +169,11 @@ impl Broker {
             });
         }));
         let owner = Arc::downgrade(&broker);
-        broker.store.on_moved(Box::new(move |moved| {
+        broker.store.on_moved(move |moved| {
             if let Some(broker) = owner.upgrade() {
                 broker.forget_moved(moved);
             }
-        }));
+        });
         // Released between the first look and the callback.
         let now = broker.store.released();
         broker

@@ -297,8 +297,8 @@ impl Store {
     /// Calls `callback` from the keeper's thread whenever records were moved. What they were moved
     /// to is durable soon; until the call, locations that somebody holds can still be read, and
     /// afterwards [`Store::read_at`] finds the message.
-    pub fn on_moved(&self, callback: Box<dyn Fn(&[MovedRecord]) + Send + Sync>) {
-        self.shared.on_moved.lock().push(Arc::from(callback));
+    pub fn on_moved(&self, callback: impl Fn(&[MovedRecord]) + Send + Sync + 'static) {
+        self.shared.on_moved.lock().push(Arc::new(callback));
     }
 
     /// How the space of the directory is used.

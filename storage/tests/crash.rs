@@ -17,7 +17,7 @@ use storage::sim::Random;
 use storage::tail::Follower;
 use storage::{Epoch, Lsn};
 
-use support::history::{Action, Run, SMALL, action, cases};
+use support::history::{Action, Model, Run, SMALL, action, cases};
 use support::*;
 
 /// A history with rolls, checkpoints and removed segments, over two tenures.
@@ -78,12 +78,23 @@ impl Judge<'_> {
         let point = finished.unwrap_or_else(|error| panic!("{at}: {error}"));
         let (found, least) = (point.sealed_lsn, self.run.released_at(changes));
         assert!(found >= least, "{at}: LSN {found} of {least} released");
-        let model = self.run.models.get(&found);
-        let model = model.unwrap_or_else(|| panic!("{at}: no action ended at LSN {found}"));
-        located(&at, || model.check_state(&point.state));
+        let matching = self.matching(found, |model| model.check_state(&point.state));
+        let matching = located(&at, || matching.expect("a model before or after that LSN"));
         self.counts.recoveries += 1;
         self.counts.more_than_released += usize::from(found > least);
-        found
+        matching
+    }
+
+    /// The end of the action after which the model is as `check` wants it. Moves come between
+    /// actions, and change nothing that a model knows: so it is the last action up to `found`, or the
+    /// next one, if a move came before anybody asked where that one had ended.
+    fn matching(&self, found: Lsn, check: impl Fn(&Model)) -> Option<Lsn> {
+        let models = &self.run.models;
+        let before = models.range(..=found).next_back();
+        let after = models.range(found..).next();
+        let mut both = before.into_iter().chain(after);
+        let found = both.find(|(_, model)| catch_unwind(AssertUnwindSafe(|| check(model))).is_ok());
+        found.map(|(lsn, _)| *lsn)
     }
 
     /// The next tenure begins there, works, writes a checkpoint, crashes, and is recovered.
@@ -119,12 +130,11 @@ impl Judge<'_> {
 }
 
 /// Says where it happened.
-fn located(at: &str, body: impl FnOnce()) {
-    let ran = catch_unwind(AssertUnwindSafe(body));
-    if let Err(panic) = ran {
+fn located<T>(at: &str, body: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         eprintln!("{at}");
-        resume_unwind(panic);
-    }
+        resume_unwind(panic)
+    })
 }
 
 /// A crash at every operation of a history, with several survivals of what was not synced.

@@ -469,7 +469,7 @@ impl Keeper<'_> {
                 self.look = look;
             }
             Err(error) => {
-                warn!(%error, "Cannot look what the journal directory's space is used for.")
+                warn!(%error, "Cannot look what the journal directory's space is used for.");
             }
         }
         self.space_looked_at = Some((now, filled));

@@ -399,9 +399,7 @@ impl Run {
             }
             Action::Settle => self.tenure.settle(),
             Action::Follow => {
-                self.tenure.settle();
-                follow(&mut self.follower);
-                assert_eq!(self.follower.lsn(), store.appended());
+                catch_up(&mut self.follower, &self.tenure);
                 assert_eq!(
                     view(&self.follower.state().backlogs()),
                     view(&store.backlogs())
@@ -448,7 +446,9 @@ impl Run {
                     .map(|(id, _)| self.model.push(*id, order, &body).unwrap())
                     .collect();
                 assert_eq!(positions, expected);
-                assert_eq!(self.tenure.store.read(location).unwrap(), body);
+                // The keeper may have moved it already.
+                let read = self.tenure.store.read(location);
+                assert!(read.is_err() || read.unwrap() == body);
             }
         }
     }

@@ -142,7 +142,7 @@ impl Keeper<'_> {
                     SCAN,
                     |segment| names.contains_key(&segment),
                     |position, location| {
-                        add(location, Pin::Backlog(Arc::clone(&backlog), position))
+                        add(location, Pin::Backlog(Arc::clone(&backlog), position));
                     },
                 );
                 let Some(next) = next else { break };

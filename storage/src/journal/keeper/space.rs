@@ -105,8 +105,8 @@ impl Look {
 
     /// The segments that live messages are to be moved out of, sparsest first.
     pub(super) fn victims(&self, ages: &Ages, now: Duration) -> Vec<Full> {
-        let taken = |full: &Full| full.is_live.then_some(full.bytes).unwrap_or_default();
-        let mut used = self.full.iter().map(taken).sum::<u64>() + self.checkpoint_bytes;
+        let in_use = self.full.iter().filter(|full| full.is_live);
+        let mut used = in_use.map(|full| full.bytes).sum::<u64>() + self.checkpoint_bytes;
         if used * 100 <= self.live_bytes * BEGIN_PERCENT {
             return Vec::new();
         }
