@@ -32,6 +32,17 @@ impl Fault {
     }
 }
 
+/// What a fault must lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Expectation {
+    /// The standby takes over.
+    Takeover,
+    /// The active goes on in the same epoch, however long it was held up.
+    Stay,
+    /// One of both: for faults that race with the lease.
+    Either,
+}
+
 /// A falsehood told to the ledger in a round, so that a test can see the verdict fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Sabotage {
@@ -58,6 +69,11 @@ Examples:
   baton drill --directory /mnt/efs/drill --rounds 30 --report reports/
   baton drill --url 'failover:(tcp://a:61616,tcp://b:61616)' --status http://a:8161,http://b:8161 \\
       --fault-command 'ssh \"$BATON_ACTIVE\" systemctl kill -s KILL baton'
+  baton drill --url ... --status ... --expect stay --hold 2s \\
+      --fault-command './cut-storage.sh \"$BATON_ACTIVE\"' --restart-command './heal-storage.sh \"$BATON_ACTIVE\"'
+
+A fault command may print when it struck, as the last line and in seconds since 1970: times count from
+then. Otherwise they count from the start of the command.
 
 The report shows, for each fault, when it was noticed, when lock or lease were obtained, when the
 ports were open, the first acknowledgement and the first delivery; latencies before, during and
@@ -138,7 +154,8 @@ pub struct DrillArgs {
     #[arg(long, default_value = "2s", value_parser = parse_time, value_name = "TIME")]
     pub spread: Duration,
 
-    /// How long a stopped broker stays stopped after the other one serves
+    /// How long a stopped broker stays stopped after the other one serves; also the time from there, or
+    /// with `--expect stay` from the fault, to `--restart-command`
     #[arg(long, default_value = "2s", value_parser = parse_time, value_name = "TIME")]
     pub hold: Duration,
 
@@ -165,6 +182,20 @@ pub struct DrillArgs {
     /// Shell command that brings the victim back after the takeover; same variables
     #[arg(long, value_name = "COMMAND", requires = "url")]
     pub restart_command: Option<String>,
+
+    /// What each fault must lead to, cycled through as `--fault` is
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "takeover",
+        value_name = "WHAT"
+    )]
+    pub expect: Vec<Expectation>,
+
+    /// Count sends that the broker refuses and try on, instead of failing: for faults that fill the disk
+    #[arg(long)]
+    pub allow_refusals: bool,
 
     /// Directory for all reports [default: a new one under the temporary directory]
     #[arg(long, value_name = "DIR")]
@@ -222,6 +253,17 @@ impl DrillArgs {
         if self.fault.is_empty() {
             return refuse("--fault", "give kill, term, stop or none");
         }
+        if self.expect.is_empty() {
+            return refuse("--expect", "give takeover, stay or either");
+        }
+        if self.fault_command.is_none()
+            && self.expect.iter().any(|one| *one != Expectation::Takeover)
+        {
+            return refuse(
+                "--expect",
+                "is for faults of `--fault-command`; signals end in a takeover",
+            );
+        }
         if self.size < super::message::HEADER_SIZE {
             return refuse(
                 "--size",
@@ -271,6 +313,12 @@ impl DrillArgs {
     pub(super) fn fault_of_round(&self, number: u32) -> Fault {
         let index = (number as usize).saturating_sub(1) % self.fault.len();
         self.fault[index]
+    }
+
+    /// What the fault of round `number`, counted from 1, must lead to.
+    pub(super) fn expectation_of_round(&self, number: u32) -> Expectation {
+        let index = (number as usize).saturating_sub(1) % self.expect.len();
+        self.expect[index]
     }
 }
 

@@ -206,6 +206,7 @@ fn setup(args: &DrillArgs, pair: &Pair, place: &Place) -> Setup {
         batch: args.batch,
         size: args.size,
         rate: args.rate,
+        are_refusals_allowed: args.allow_refusals,
     }
 }
 
@@ -233,9 +234,15 @@ fn report(
         takeover: Spread::of(
             rounds
                 .iter()
+                .filter(|one| !one.has_stayed)
                 .filter_map(|one| one.milestones.acknowledged_us),
         ),
-        served: Spread::of(rounds.iter().filter_map(|one| one.milestones.served_us())),
+        served: Spread::of(
+            rounds
+                .iter()
+                .filter(|one| !one.has_stayed)
+                .filter_map(|one| one.milestones.served_us()),
+        ),
         rounds,
         latency: histograms.percentiles(),
         ledger: witness.tally(),

@@ -21,6 +21,8 @@ pub(super) const PROBES: usize = 2;
 
 /// Pause of a probe between the answer to one send and the next send.
 const PROBE_PAUSE: Duration = Duration::from_millis(20);
+/// Pause after a refused send, where that is no failure.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 /// A producer that was held up for less makes up for what it missed, so that a short outage costs
 /// every send that was due in it; after a long one it would do nothing else for minutes.
 const MAKE_UP_MAX: Duration = Duration::from_secs(1);
@@ -119,6 +121,9 @@ impl Load {
         };
         let consumers = start_consumers(url, &work, witness).await?;
         let mut producers = Crew::new();
+        let refusals = Refusals {
+            are_allowed: args.allow_refusals,
+        };
         for number in 0..args.producers {
             let client = SendingClient::open(url, &args.queue)
                 .await
@@ -129,6 +134,7 @@ impl Load {
                 authorities: authorities.clone(),
                 witness: Arc::clone(witness),
                 interval: interval_of(args),
+                refusals,
             };
             let stop = producers.stop.subscribe();
             producers.spawn(format!("producer {number}"), producer.run(stop));
@@ -140,6 +146,7 @@ impl Load {
                 url: probe_url(address),
                 queue: args.queue.clone(),
                 witness: Arc::clone(witness),
+                refusals,
             };
             let stop = producers.stop.subscribe();
             producers.spawn(format!("the probe of {address}"), probe.run(stop));
@@ -250,6 +257,7 @@ struct LoadProducer {
     authorities: [String; 2],
     witness: Arc<Witness>,
     interval: Option<Duration>,
+    refusals: Refusals,
 }
 
 impl LoadProducer {
@@ -301,10 +309,27 @@ impl LoadProducer {
             }
             Err(error) if error.is_refused() => {
                 self.witness.refused(key);
-                Err(error)
+                self.refusals.answer(error).await
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What a client does about a send that the broker refused.
+#[derive(Debug, Clone, Copy)]
+struct Refusals {
+    are_allowed: bool,
+}
+
+impl Refusals {
+    /// Goes on after a pause, or gives up.
+    async fn answer(self, error: ClientError) -> Result<(), ClientError> {
+        if !self.are_allowed {
+            return Err(error);
+        }
+        tokio::time::sleep(REFUSAL_PAUSE).await;
+        Ok(())
     }
 }
 
@@ -315,6 +340,7 @@ struct Probe {
     url: String,
     queue: String,
     witness: Arc<Witness>,
+    refusals: Refusals,
 }
 
 impl Probe {
@@ -342,12 +368,11 @@ impl Probe {
                     begun_us,
                     at_us: self.witness.now_us(),
                 }),
-                Err(error) => {
-                    if error.is_refused() {
-                        self.witness.refused(key);
-                    }
-                    return Err(error);
+                Err(error) if error.is_refused() => {
+                    self.witness.refused(key);
+                    self.refusals.answer(error).await?;
                 }
+                Err(error) => return Err(error),
             }
             tokio::time::sleep(PROBE_PAUSE).await;
         }

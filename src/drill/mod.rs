@@ -10,7 +10,9 @@ mod args;
 mod backlog;
 mod bits;
 mod chronicle;
+mod command;
 mod conduct;
+mod endure;
 mod error;
 mod fault;
 mod latency;
@@ -28,7 +30,7 @@ mod timeline;
 mod verdict;
 mod witness;
 
-pub use args::{DrillArgs, Fault, Sabotage};
+pub use args::{DrillArgs, Expectation, Fault, Sabotage};
 pub use error::DrillError;
 pub use latency::{Percentiles, PhasePercentiles};
 pub use ledger::Tally;

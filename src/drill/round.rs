@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::process::Command;
 
 use super::chronicle::Chronicle;
 use super::pair::Pair;
@@ -12,7 +11,7 @@ use super::random::Random;
 use super::report::Round;
 use super::timeline::{Milestones, cause_of, read_events};
 use super::witness::Witness;
-use super::{DrillArgs, DrillError, Fault, Sabotage, fault};
+use super::{DrillArgs, DrillError, Expectation, Fault, Sabotage, command, fault};
 use crate::drill::latency::PhasePercentiles;
 
 /// How long the delivery of machine lines may trail what clients see.
@@ -32,17 +31,17 @@ pub(super) struct Stage<'a> {
 }
 
 /// A round under way.
-struct Underway {
-    round: Round,
+pub(super) struct Underway {
+    pub(super) round: Round,
     fault: Fault,
-    victim: usize,
+    pub(super) victim: usize,
     successor: usize,
     victim_pid: Option<i32>,
     frozen: Option<fault::Frozen>,
 }
 
 impl Underway {
-    fn fail(&mut self, sentence: impl Into<String>) {
+    pub(super) fn fail(&mut self, sentence: impl Into<String>) {
         self.round.failures.push(sentence.into());
     }
 }
@@ -101,7 +100,9 @@ impl Stage<'_> {
                 epoch_before: None,
                 epoch_after: None,
                 cause: None,
+                has_stayed: false,
                 milestones: Milestones::default(),
+                silence_us: None,
                 behind_bytes: None,
                 memory_bytes: None,
                 latency: PhasePercentiles::default(),
@@ -161,7 +162,10 @@ impl Stage<'_> {
 
         self.strike(underway).await?;
         if underway.round.failures.is_empty() {
-            self.take_over(underway).await?;
+            match self.args.expectation_of_round(underway.round.number) {
+                Expectation::Takeover => self.take_over(underway).await?,
+                expected => self.endure(underway, expected).await?,
+            }
         }
         self.read_timeline(underway).await;
         Ok(())
@@ -171,7 +175,12 @@ impl Stage<'_> {
     async fn strike(&mut self, underway: &mut Underway) -> Result<(), DrillError> {
         underway.round.fault_us = self.witness.fault(underway.victim, underway.successor);
         if let Some(command) = &self.args.fault_command {
-            return run_command(command, underway).await;
+            let struck = command::run(command, &underway.round, underway.victim_pid).await?;
+            if let Some(ago_us) = struck {
+                underway.round.fault_us = self.witness.now_us().saturating_sub(ago_us);
+                self.witness.fault_was_at(underway.round.fault_us);
+            }
+            return Ok(());
         }
         let Some(pid) = underway.victim_pid else {
             underway.fail("the process id of the active broker is not known");
@@ -264,31 +273,48 @@ impl Stage<'_> {
 
     /// Starts a killed or stopped-by-plan victim again, or lets a frozen one go on.
     async fn release_victim(&mut self, underway: &mut Underway) -> Result<(), DrillError> {
-        let resumed_us = match underway.frozen.take() {
+        match underway.frozen.take() {
             Some(frozen) => {
                 tokio::time::sleep(self.args.hold).await;
-                let resumed_us = self.witness.resumed();
+                self.mark_resumption(underway);
                 drop(frozen);
-                Some(resumed_us)
             }
             _ if self.pair.is_own() => {
                 self.await_exit(underway).await;
-                let now_us = self.witness.now_us();
+                self.note_resumption(underway, self.witness.now_us());
                 self.pair.restart(underway.victim)?;
-                Some(now_us)
             }
-            _ => match &self.args.restart_command {
-                Some(command) => {
-                    let now_us = self.witness.now_us();
-                    run_command(command, underway).await?;
-                    Some(now_us)
-                }
-                None => None,
-            },
-        };
-        underway.round.milestones.resumed_us =
-            resumed_us.map(|at_us| at_us.saturating_sub(underway.round.fault_us));
+            _ if self.args.restart_command.is_some() => {
+                tokio::time::sleep(self.args.hold).await;
+                self.run_restart_command(underway).await?;
+            }
+            _ => {}
+        }
         Ok(())
+    }
+
+    /// The victim gets back what the fault took away.
+    pub(super) async fn run_restart_command(
+        &mut self,
+        underway: &mut Underway,
+    ) -> Result<(), DrillError> {
+        // Before the command: what it resumes may acknowledge before it ends.
+        self.mark_resumption(underway);
+        if let Some(command) = &self.args.restart_command {
+            command::run(command, &underway.round, underway.victim_pid).await?;
+        }
+        Ok(())
+    }
+
+    /// From now on the victim may act again.
+    pub(super) fn mark_resumption(&self, underway: &mut Underway) {
+        let resumed_us = self.witness.resumed();
+        self.note_resumption(underway, resumed_us);
+    }
+
+    fn note_resumption(&self, underway: &mut Underway, at_us: u64) {
+        let after_us = at_us.saturating_sub(underway.round.fault_us);
+        underway.round.milestones.resumed_us = Some(after_us);
     }
 
     /// A broker that was asked to stop must exit as one that was asked.
@@ -344,7 +370,16 @@ impl Stage<'_> {
     /// Puts together what both brokers and the clients showed.
     async fn read_timeline(&mut self, underway: &mut Underway) {
         let round = &mut underway.round;
+        round.silence_us = self.witness.silence_us();
         let (fault_us, successor) = (round.fault_us, underway.successor);
+        if round.has_stayed {
+            let firsts = self.witness.firsts();
+            let after = |at_us: Option<u64>| at_us.map(|at_us| at_us.saturating_sub(fault_us));
+            round.milestones.acknowledged_us = after(firsts.recovered_us);
+            round.milestones.delivered_us = after(firsts.delivered_us);
+            round.epoch_after = round.epoch_before;
+            return;
+        }
         let has_listening = || {
             let mut milestones = round.milestones;
             let events = self.chronicle.since(fault_us);
@@ -385,31 +420,5 @@ impl Stage<'_> {
                 .push(format!("the epoch did not rise: {before}, then {after}"));
         }
         self.epoch = round.epoch_after.or(self.epoch);
-    }
-}
-
-/// Runs a command of the user's through the shell, with the round told in its environment.
-async fn run_command(command: &str, underway: &Underway) -> Result<(), DrillError> {
-    let failed = |reason: String| DrillError::Command {
-        command: command.to_owned(),
-        reason,
-    };
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", command])
-        .env("BATON_ROUND", underway.round.number.to_string())
-        .env("BATON_ACTIVE", &underway.round.victim)
-        .kill_on_drop(true);
-    if let Some(pid) = underway.victim_pid {
-        shell.env("BATON_ACTIVE_PID", pid.to_string());
-    }
-    let status = shell
-        .status()
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(failed(status.to_string()))
     }
 }

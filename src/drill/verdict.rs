@@ -34,7 +34,7 @@ impl Verdict {
 
 /// Judges `report`, whose verdict is not filled in yet; `rounds` were asked for.
 pub(super) fn judge(report: &Report, rounds: u32, complaints: Vec<String>) -> Vec<String> {
-    let mut failures = report.ledger.violations();
+    let mut failures = report.ledger_violations();
     if report.acknowledged_by_deposed > 0 {
         failures.push(format!(
             "{} sends were acknowledged by a broker after its successor had acknowledged",
@@ -151,6 +151,16 @@ mod tests {
             spoil(&mut report.ledger);
             assert_eq!(judge(&report, 2, Vec::new()).len(), 1, "violation {index}");
         }
+    }
+
+    #[test]
+    fn refusals_are_no_failure_where_they_are_allowed() {
+        let mut report = good();
+        report.ledger.refused = 7;
+        report.setup.are_refusals_allowed = true;
+        assert_eq!(judge(&report, 2, Vec::new()), [""; 0]);
+        report.ledger.lost = 1;
+        assert_eq!(judge(&report, 2, Vec::new()).len(), 1);
     }
 
     #[test]

@@ -52,6 +52,10 @@ struct Disturbance {
     probe_us: Option<u64>,
     load_us: Option<u64>,
     delivered_us: Option<u64>,
+    /// The first acknowledgement to the load after the resumption, whoever gave it.
+    recovered_us: Option<u64>,
+    /// The longest time without an acknowledgement to the load.
+    silence_us: u64,
     /// Its round has ended: what follows is the calm before the next one, but the victim stays
     /// deposed, and sends that were due before the takeover may still be made up for.
     is_over: bool,
@@ -73,6 +77,8 @@ pub(super) struct Firsts {
     pub(super) probe_us: Option<u64>,
     pub(super) load_us: Option<u64>,
     pub(super) delivered_us: Option<u64>,
+    /// After the resumption, whoever acknowledged.
+    pub(super) recovered_us: Option<u64>,
 }
 
 /// Collects from all clients at once.
@@ -94,6 +100,7 @@ struct Inner {
     hide_next_delivery: bool,
     repeat_next_delivery: bool,
     last_delivery_us: u64,
+    last_acknowledgement_us: u64,
     acknowledged: u64,
     delivered: u64,
 }
@@ -114,6 +121,7 @@ impl Witness {
                 hide_next_delivery: false,
                 repeat_next_delivery: false,
                 last_delivery_us: 0,
+                last_acknowledgement_us: 0,
                 acknowledged: 0,
                 delivered: 0,
             }),
@@ -205,12 +213,26 @@ impl Witness {
             probe_us: None,
             load_us: None,
             delivered_us: None,
+            recovered_us: None,
+            silence_us: 0,
             is_over: false,
         });
         fault_us
     }
 
-    /// The frozen victim runs again.
+    /// The last fault struck at `at_us` and not when [`Witness::fault`] was told.
+    pub(super) fn fault_was_at(&self, at_us: u64) {
+        if let Some(disturbance) = &mut self.inner.lock().disturbance {
+            disturbance.fault_us = at_us;
+        }
+    }
+
+    /// The longest time since the last fault in which no send of the load was acknowledged.
+    pub(super) fn silence_us(&self) -> Option<u64> {
+        self.inner.lock().disturbance.map(|since| since.silence_us)
+    }
+
+    /// The victim runs again.
     pub(super) fn resumed(&self) -> u64 {
         let mut inner = self.inner.lock();
         let now_us = self.now_us();
@@ -229,6 +251,7 @@ impl Witness {
                 probe_us: since.probe_us,
                 load_us: since.load_us,
                 delivered_us: since.delivered_us,
+                recovered_us: since.recovered_us,
             })
     }
 
@@ -301,10 +324,13 @@ impl Inner {
             return;
         }
         self.acknowledged += 1;
+        self.note_silence(answered.at_us);
         let latency_us = answered.at_us.saturating_sub(answered.due_us);
         self.series.acknowledged(answered.at_us, latency_us);
         let fault_us = self.disturbance.map(|since| since.fault_us);
-        let recovered_us = self.disturbance.and_then(|since| since.load_us);
+        let recovered_us = self
+            .disturbance
+            .and_then(|since| since.load_us.or(since.recovered_us));
         let phase = Phase::of(answered.due_us, answered.at_us, fault_us, recovered_us);
         let is_over = self.disturbance.is_some_and(|since| since.is_over);
         match (is_over, phase) {
@@ -315,6 +341,20 @@ impl Inner {
         }
     }
 
+    /// Measures the silence that an acknowledgement to the load ends.
+    fn note_silence(&mut self, at_us: u64) {
+        let before_us = std::mem::replace(&mut self.last_acknowledgement_us, at_us);
+        if let Some(since) = &mut self.disturbance
+            && !since.is_over
+        {
+            let silence_us = at_us.saturating_sub(before_us.max(since.fault_us));
+            since.silence_us = since.silence_us.max(silence_us);
+            if since.resumed_us.is_some_and(|resumed| at_us >= resumed) {
+                since.recovered_us.get_or_insert(at_us);
+            }
+        }
+    }
+
     /// The first delivery by the successor: over a connection to it, or of a message that the
     /// victim cannot have had. Others may come from a client's buffer.
     fn note_delivery(&mut self, at_us: u64, sent_us: u64, broker: Option<usize>) {
@@ -322,9 +362,10 @@ impl Inner {
             && since.delivered_us.is_none()
             && at_us > since.fault_us
         {
-            let by_successor = broker == Some(since.successor)
-                || since.served_us().is_some_and(|served| sent_us >= served);
-            since.delivered_us = by_successor.then_some(at_us);
+            let served_us = since.served_us().or(since.recovered_us);
+            let is_after = broker == Some(since.successor)
+                || served_us.is_some_and(|served| sent_us >= served);
+            since.delivered_us = is_after.then_some(at_us);
         }
     }
 }
@@ -394,6 +435,22 @@ mod tests {
         let firsts = witness.firsts();
         assert_eq!(firsts.probe_us, Some(fault + 30));
         assert_eq!(firsts.load_us, Some(fault + 40));
+    }
+
+    #[test]
+    fn silence_and_recovery_are_those_of_the_load_after_the_fault() {
+        let witness = witness();
+        let fault = witness.fault(0, 1);
+        witness.fault_was_at(fault + 10);
+        answer(&witness, Sender::Load(Some(0)), fault, fault + 30);
+        answer(&witness, Sender::Probe(0), fault, fault + 40);
+        assert_eq!(witness.firsts().recovered_us, None, "it still lasts");
+        let resumed = witness.resumed();
+        let after = resumed.max(fault) + 500;
+        answer(&witness, Sender::Load(Some(0)), fault, after);
+        assert_eq!(witness.firsts().recovered_us, Some(after));
+        assert_eq!(witness.silence_us(), Some(after - (fault + 30)));
+        assert_eq!(witness.firsts().load_us, None, "no takeover");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) fn render(report: &Report) -> String {
         .iter()
         .flat_map(|round| &round.failures)
         .collect();
-    let ledger = report.ledger.violations();
+    let ledger = report.ledger_violations();
     case("ledger", 0.0, &ledger);
     let rest: Vec<String> = report
         .failures

@@ -74,6 +74,8 @@ pub struct Setup {
     pub size: usize,
     /// Messages a second of all producers together; 0 is as fast as it goes.
     pub rate: u32,
+    /// Whether sends that the broker refused are no failure.
+    pub are_refusals_allowed: bool,
 }
 
 /// One fault and what followed.
@@ -95,11 +97,16 @@ pub struct Round {
     pub epoch_before: Option<u64>,
     /// Epoch of the successor's tenure.
     pub epoch_after: Option<u64>,
+    /// The fault led to no takeover: the active went on in its epoch.
+    pub has_stayed: bool,
     /// How the successor got the right: `lock` or `lease`, where it says so.
     pub cause: Option<String>,
     /// The phases of the takeover.
     #[serde(flatten)]
     pub milestones: Milestones,
+    /// The longest time from the fault to the end of the round in which no send of the load was
+    /// acknowledged: the outage as clients see it.
+    pub silence_us: Option<u64>,
     /// How far behind the standby was just before the fault, in bytes.
     pub behind_bytes: Option<u64>,
     /// Resident memory of the active just before the fault, if it runs on this host.
@@ -124,6 +131,10 @@ impl Round {
         let head = format!("round {number} of {of}: {fault} {victim}");
         if let Some(failure) = self.failures.first() {
             return format!("{head}: FAILED, {failure}");
+        }
+        if self.has_stayed {
+            let silence = millis(self.silence_us.unwrap_or(0));
+            return format!("{head}, it went on; nothing was acknowledged for {silence} ms");
         }
         match (milestones.served_us(), milestones.acknowledged_us) {
             (Some(served), Some(load)) => format!(
@@ -202,6 +213,15 @@ impl Destinations {
 }
 
 impl Report {
+    /// Each promise of the ledger that was broken, as a sentence.
+    pub(super) fn ledger_violations(&self) -> Vec<String> {
+        let mut tally = self.ledger.clone();
+        if self.setup.are_refusals_allowed {
+            tally.refused = 0;
+        }
+        tally.violations()
+    }
+
     /// The report as a person reads it.
     pub fn to_text(&self) -> String {
         text::render(self)
@@ -242,6 +262,11 @@ impl Report {
         Ok(())
     }
 
+    /// The outages of clients: the longest silence after each fault.
+    fn silences(&self) -> Option<Spread> {
+        Spread::of(self.struck().filter_map(|round| round.silence_us))
+    }
+
     /// For each kind of fault its name, the time to the first acknowledgement at any client, and
     /// at a client of the load. A frozen broker takes the lease's time, a killed one does not.
     fn spreads(&self) -> Vec<(&'static str, Option<Spread>, Option<Spread>)> {
@@ -249,7 +274,9 @@ impl Report {
         words.sort_unstable();
         words.dedup();
         let spread = |word: &str, of: fn(&Milestones) -> Option<u64>| {
-            let rounds = self.struck().filter(|round| round.fault == word);
+            let rounds = self
+                .struck()
+                .filter(|round| round.fault == word && !round.has_stayed);
             Spread::of(rounds.filter_map(|round| of(&round.milestones)))
         };
         words

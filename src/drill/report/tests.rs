@@ -17,6 +17,8 @@ pub(in crate::drill) fn round(number: u32, fault: Fault, scale: u64) -> Round {
         epoch_before: Some(u64::from(number)),
         epoch_after: Some(u64::from(number) + 1),
         cause: Some("lock".to_owned()),
+        has_stayed: false,
+        silence_us: Some(45_000 * scale),
         milestones: Milestones {
             noticed_us: Some(8_200 * scale),
             obtained_us: Some(9_000 * scale),
@@ -92,6 +94,7 @@ pub(in crate::drill) fn invented(rounds: Vec<Round>) -> Report {
             batch: 10,
             size: 1024,
             rate: 1000,
+            are_refusals_allowed: false,
         },
         rounds,
         takeover,
@@ -128,15 +131,16 @@ Drill of 2 rounds (kill, stop), 8 s, seed 42
 
 Takeovers, in ms after the fault
   round  fault  a>b    by       noticed   obtained   replayed ports open  first ack   load ack   \
-delivery  restarted    standby
+delivery    silence  restarted    standby
       1  kill   a>b    lock        8.20       9.00       21.0       22.5       31.0       44.0       \
-47.1        100        420
+47.1       45.0        100        420
       2  stop   b>a    lock         164        180        420        450        620        880        \
-942       2000       8400
+942        900       2000       8400
   kill: fault to first acknowledged send       median    31.0  p95    31.0  max    31.0
   kill: the same, at the load's clients        median    44.0  p95    44.0  max    44.0
   stop: fault to first acknowledged send       median     620  p95     620  max     620
   stop: the same, at the load's clients        median     880  p95     880  max     880
+  longest silence of acknowledgements          median     472  p95     900  max     900
   memory of the active before its fault: at most 20 MB
 
 Latency of the load's sends, in ms

@@ -57,7 +57,7 @@ fn head(text: &mut String, report: &Report) -> fmt::Result {
     }
 }
 
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "noticed",
     "obtained",
     "replayed",
@@ -65,11 +65,12 @@ const COLUMNS: [&str; 9] = [
     "first ack",
     "load ack",
     "delivery",
+    "silence",
     "restarted",
     "standby",
 ];
 
-fn cells(round: &Round) -> [Option<u64>; 9] {
+fn cells(round: &Round) -> [Option<u64>; 10] {
     let at = &round.milestones;
     [
         at.noticed_us,
@@ -79,6 +80,7 @@ fn cells(round: &Round) -> [Option<u64>; 9] {
         at.served_us(),
         at.acknowledged_us,
         at.delivered_us,
+        round.silence_us,
         at.resumed_us,
         at.standby_us,
     ]
@@ -120,6 +122,11 @@ fn takeovers(text: &mut String, report: &Report) -> fmt::Result {
             load,
         )?;
     }
+    spread(
+        text,
+        "longest silence of acknowledgements",
+        report.silences(),
+    )?;
     if let Some(memory) = report.struck().filter_map(|round| round.memory_bytes).max() {
         let megabytes = memory.div_ceil(1_000_000);
         writeln!(
