@@ -2,7 +2,7 @@
 
 use super::Size;
 use super::reader::Source;
-use super::setting::Setting;
+use super::setting::{Expected, FromRaw, Raw, Setting};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,46 @@ pub struct Journal {
     /// Journal bytes between two checkpoints.
     pub checkpoint_every: Setting<Size>,
     /// Fill segments with zeros ahead of their use.
-    pub preallocate: Setting<bool>,
+    pub preallocate: Setting<Preallocate>,
+}
+
+/// Whether segments are filled with zeros ahead of their use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preallocate {
+    /// Unless the file system has no bound that it could reach.
+    Auto,
+    /// Always.
+    Yes,
+    /// Never.
+    No,
+}
+
+impl Preallocate {
+    /// What it means on a file system that `is_boundless` or is not. Filling takes the space while
+    /// there is still a choice: a batch that finds the disk full ends the tenure, a segment that
+    /// cannot be made only has messages refused. Where the disk cannot be full it would cost bandwidth
+    /// and gain nothing: on NFS an append in a hole is one operation, as an overwrite is.
+    #[must_use]
+    pub fn applies(self, is_boundless: bool) -> bool {
+        match self {
+            Preallocate::Auto => !is_boundless,
+            Preallocate::Yes => true,
+            Preallocate::No => false,
+        }
+    }
+}
+
+impl FromRaw for Preallocate {
+    fn from_raw(raw: &Raw) -> Result<Self, Expected> {
+        match raw {
+            Raw::Text(text) | Raw::Word(text) if text == "auto" => Ok(Preallocate::Auto),
+            raw => match bool::from_raw(raw) {
+                Ok(true) => Ok(Preallocate::Yes),
+                Ok(false) => Ok(Preallocate::No),
+                Err(_) => Err(Expected("true, false or \"auto\"")),
+            },
+        }
+    }
 }
 
 impl Journal {
@@ -20,7 +59,7 @@ impl Journal {
         Journal {
             segment_size: Setting::default_of(Size::mib(64)),
             checkpoint_every: Setting::default_of(Size::mib(256)),
-            preallocate: Setting::default_of(true),
+            preallocate: Setting::default_of(Preallocate::Auto),
         }
     }
 
@@ -28,5 +67,21 @@ impl Journal {
         source.take("journal", "segment_size", &mut self.segment_size);
         source.take("journal", "checkpoint_every", &mut self.checkpoint_every);
         source.take("journal", "preallocate", &mut self.preallocate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_filled_where_it_helps_unless_told_otherwise() {
+        let read = |raw: Raw| {
+            Preallocate::from_raw(&raw).map(|one| [one.applies(false), one.applies(true)])
+        };
+        assert_eq!(read(Raw::Text("auto".to_owned())), Ok([true, false]));
+        assert_eq!(read(Raw::Boolean(true)), Ok([true, true]));
+        assert_eq!(read(Raw::Word("false".to_owned())), Ok([false, false]));
+        assert!(read(Raw::Text("sometimes".to_owned())).is_err());
     }
 }

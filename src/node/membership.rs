@@ -70,11 +70,13 @@ impl Inbox {
             let directory = &config.broker.directory.value;
             create_when_missing(directory)?;
             let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
-            let disk = slowed(&config, Arc::new(RealDisk::open(directory)?), &clock);
+            let disk = RealDisk::open(directory)?;
+            let is_boundless = disk.is_boundless();
+            let disk = slowed(&config, Arc::new(disk), &clock);
             Ok(Arc::new(Member::start(
                 disk,
                 clock,
-                options(&config),
+                options(&config, is_boundless),
                 on_event,
             )?))
         })
@@ -145,7 +147,7 @@ fn create_when_missing(directory: &Path) -> Result<(), JoinError> {
     }
 }
 
-fn options(config: &Config) -> MemberOptions {
+fn options(config: &Config, is_boundless: bool) -> MemberOptions {
     let (tenure, journal) = (&config.tenure, &config.journal);
     MemberOptions {
         name: config.broker.name.value.clone(),
@@ -158,7 +160,7 @@ fn options(config: &Config) -> MemberOptions {
         fence: tenure.fence.value,
         segment_bytes: u32::try_from(journal.segment_size.value.0).unwrap_or(u32::MAX),
         checkpoint_bytes: journal.checkpoint_every.value.0,
-        preallocate: journal.preallocate.value,
+        preallocate: journal.preallocate.value.applies(is_boundless),
     }
 }
 

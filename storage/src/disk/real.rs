@@ -15,6 +15,9 @@ use rustix::io::{ReadWriteFlags, pwritev2};
 use super::mount::{MountError, RECOVER_LOST_LOCKS, mount_of};
 use super::{Disk, DiskFile, Open};
 
+/// No disk is as large.
+const BOUNDLESS_BYTES: u64 = 1 << 60;
+
 /// A directory of this host, local or mounted.
 #[derive(Clone, Debug)]
 pub struct RealDisk {
@@ -59,6 +62,13 @@ impl RealDisk {
             mount.check(recover.as_deref())?;
         }
         Ok(RealDisk { root, is_nfs })
+    }
+
+    /// True for storage that grows as it is used and is never full, like Amazon EFS, which calls itself
+    /// 8 EiB large. Blocks on storage.
+    #[must_use]
+    pub fn is_boundless(&self) -> bool {
+        fs2::total_space(&self.root).is_ok_and(|bytes| bytes >= BOUNDLESS_BYTES)
     }
 
     /// True when other hosts can have the directory mounted, too.
