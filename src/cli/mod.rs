@@ -8,6 +8,7 @@ mod child;
 mod client;
 mod config;
 mod consume;
+mod doctor;
 mod logging;
 mod meter;
 mod pair;
@@ -42,6 +43,7 @@ Try it:
   baton pair                      two brokers on a temporary directory, to play with
   baton status                    who is the active
   baton drill                     a pair, a load, a kill, a takeover, a verdict
+  baton doctor /srv/baton         is this directory fit for a pair, and how fast are takeovers
 
 Run it, once on each of two hosts that share /srv/baton:
   baton broker --name a --directory /srv/baton --listen tcp://10.0.0.1:61616")]
@@ -63,6 +65,7 @@ enum Command {
     Transactions(transactions::TransactionsArgs),
     Uri(uri::UriArgs),
     Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => run(status::main(args)),
         Command::Storage(args) => storage::main(args),
         Command::Transactions(args) => run(transactions::main(args)),
+        Command::Doctor(args) => run(async { doctor::main(args) }),
         Command::Config(args) => config::main(args),
         Command::Uri(args) => run(async { uri::main(args) }),
     }

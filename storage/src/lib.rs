@@ -101,6 +101,7 @@ pub mod chain;
 mod checkpoint;
 pub mod clock;
 pub mod disk;
+pub mod doctor;
 pub mod error;
 pub mod journal;
 pub mod latency;

@@ -6,16 +6,20 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 /// Where the kernel shows whether its NFS client locks again on its own after it lost a lock.
 pub const RECOVER_LOST_LOCKS: &str = "/sys/module/nfs/parameters/recover_lost_locks";
 
 /// A line of `/proc/self/mountinfo`, as far as it matters here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mount {
     /// Where it is mounted.
     pub point: PathBuf,
     /// `ext4`, `nfs4`, ...
     pub kind: String,
+    /// What is mounted: a device, `server:/export`, ...
+    pub source: String,
     /// The options of the mount and of its file system together.
     pub options: Vec<String>,
 }
@@ -60,6 +64,30 @@ impl Mount {
     #[must_use]
     pub fn is_nfs(&self) -> bool {
         self.kind == "nfs" || self.kind == "nfs4"
+    }
+
+    /// The value of an option, empty for one without a value; None where it is not set. The first one
+    /// counts: the kernel shows each once.
+    #[must_use]
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().find_map(|option| {
+            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            (key == name).then_some(value)
+        })
+    }
+
+    /// True for an option that is set, with or without a value.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.option(name).is_some()
+    }
+
+    /// An option as it was written, `name=value`.
+    pub(crate) fn written(&self, name: &str) -> String {
+        match self.option(name) {
+            None | Some("") => name.to_owned(),
+            Some(value) => format!("{name}={value}"),
+        }
     }
 
     /// Whether its locks protect. `recover_lost_locks` is the content of [`RECOVER_LOST_LOCKS`].
@@ -116,7 +144,8 @@ fn parse_line(line: &str) -> Option<Mount> {
     let mount_options = mount.next()?;
     let mut file_system = file_system.split(' ');
     let kind = file_system.next()?.to_owned();
-    let super_options = file_system.nth(1).unwrap_or("");
+    let source = unescape(file_system.next().unwrap_or(""));
+    let super_options = file_system.next().unwrap_or("");
     let options = mount_options
         .split(',')
         .chain(super_options.split(','))
@@ -125,6 +154,7 @@ fn parse_line(line: &str) -> Option<Mount> {
     Some(Mount {
         point,
         kind,
+        source,
         options,
     })
 }
