@@ -41,6 +41,12 @@ bench *ARGS:
     cargo build --release
     bench/run {{ARGS}}
 
+# A pair on two real NFSv4.1 clients, through faults of processes, hosts, network and server (as root; needs Debian's
+# user-mode-linux nfs-kernel-server nfs-common iproute2 e2fsprogs gcc)
+nfs-lab *ARGS:
+    cargo build --release
+    tests/nfs-lab/run {{ARGS}}
+
 # A pair on a temporary directory, to play with
 pair *ARGS:
     cargo run --release -- pair {{ARGS}}
