@@ -376,6 +376,18 @@ pub(crate) fn chain_from(
     known: &mut BTreeMap<SegmentName, Tenure>,
     look: Look,
 ) -> Result<Chain, ChainError> {
+    link(segments, base, |name| {
+        sealed_tenure(disk, name, known, look)
+    })
+}
+
+/// [`chain_from`], however seals are read: `sealed` answers with the tenure that begins with a
+/// segment, or None where its seal is not there.
+pub(crate) fn link(
+    segments: &[SegmentName],
+    base: Epoch,
+    mut sealed: impl FnMut(SegmentName) -> Result<Option<Tenure>, ChainError>,
+) -> Result<Chain, ChainError> {
     let mut firsts: BTreeMap<Epoch, SegmentName> = BTreeMap::new();
     for name in segments.iter().filter(|name| name.epoch > base) {
         firsts.entry(name.epoch).or_insert(*name);
@@ -390,7 +402,7 @@ pub(crate) fn chain_from(
         if wanted.is_some_and(|wanted| wanted != epoch) {
             break;
         }
-        let Some(tenure) = sealed_tenure(disk, name, known, look)? else {
+        let Some(tenure) = sealed(name)? else {
             if wanted.is_some() {
                 break;
             }

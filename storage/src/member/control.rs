@@ -18,6 +18,7 @@ use super::{Event, FenceReason};
 use crate::position::Epoch;
 use crate::store::Store;
 use crate::tenure::claim::ClaimsView;
+use crate::tenure::gate::Stage;
 use crate::tenure::seeker::{Rules, Seeker, Step, Wait};
 
 /// What the other threads, and the owner, tell.
@@ -151,31 +152,25 @@ impl Control {
     fn deadline(&self) -> Option<Duration> {
         match self.phase {
             Phase::Seeking => self.seeker.deadline(),
-            Phase::Proving { .. } | Phase::Serving | Phase::Closing | Phase::Releasing { .. } => {
-                Some(self.expiry())
-            }
-            Phase::Beginning | Phase::Ended => None,
+            _ => self.expiry(),
         }
     }
 
-    /// When the role is given up: a late renewal within half a lease still keeps it, and the ports are
-    /// closed before another broker can have opened its own.
-    fn expiry(&self) -> Duration {
+    /// When the role is given up, if there is one.
+    fn expiry(&self) -> Option<Duration> {
+        let stage = match self.phase {
+            Phase::Proving { since } => Stage::Proving { since },
+            Phase::Serving | Phase::Closing => Stage::Serving,
+            Phase::Releasing { since } => Stage::Releasing { since },
+            Phase::Seeking | Phase::Beginning | Phase::Ended => return None,
+        };
         let lease = self.shared.options.lease_duration;
-        let open_until = self.shared.gate.open_until();
-        match self.phase {
-            Phase::Proving { since } => open_until.max(since + lease) + lease / 2,
-            Phase::Releasing { since } => since + lease,
-            _ => open_until + lease / 2,
-        }
+        Some(self.shared.gate.state().expiry(stage, lease))
     }
 
     fn check_clock(&mut self) {
-        let is_timed = matches!(
-            self.phase,
-            Phase::Proving { .. } | Phase::Serving | Phase::Closing | Phase::Releasing { .. }
-        );
-        if !is_timed || self.shared.clock.now() < self.expiry() {
+        let now = self.shared.clock.now();
+        if self.expiry().is_none_or(|expiry| now < expiry) {
             return;
         }
         if matches!(self.phase, Phase::Releasing { .. }) {

@@ -29,7 +29,7 @@ pub(crate) enum Claiming {
 }
 
 /// What a renewal found after it had written the block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Standing {
     /// No newer claim.
     Newest,

@@ -39,6 +39,16 @@ impl GateState {
         }
     }
 
+    /// When the role is given up: a late renewal within half a lease still keeps it, and the ports
+    /// are closed before another broker can have opened its own.
+    pub(crate) fn expiry(self, stage: Stage, lease: Duration) -> Duration {
+        match stage {
+            Stage::Proving { since } => self.open_until.max(since + lease) + lease / 2,
+            Stage::Serving => self.open_until + lease / 2,
+            Stage::Releasing { since } => since + lease,
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn fenced(self) -> GateState {
         GateState {
@@ -46,6 +56,17 @@ impl GateState {
             ..self
         }
     }
+}
+
+/// How far somebody with a sealed tenure has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    /// The first renewal is under way.
+    Proving { since: Duration },
+    /// It acknowledges.
+    Serving,
+    /// It never acknowledges again, and is letting the lease and the locks go.
+    Releasing { since: Duration },
 }
 
 /// Asks the directory whether nobody has claimed a newer epoch.
@@ -99,7 +120,7 @@ impl Gate {
         })
     }
 
-    fn state(&self) -> GateState {
+    pub(crate) fn state(&self) -> GateState {
         GateState {
             open_until: self.open_until(),
             proven: self.proven(),

@@ -101,13 +101,39 @@ pub(crate) fn take(disk: &dyn Disk, path: &Path) -> io::Result<Option<Box<dyn Di
     }
 }
 
-/// The files through which somebody else could still prove a lease or write the journal: see the
-/// head of [`crate::tenure`].
+/// A file that somebody may still be writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Writable {
+    Claim(Epoch),
+    Segment(SegmentName),
+}
+
+impl Writable {
+    fn path(self) -> PathBuf {
+        match self {
+            Writable::Claim(epoch) => claim_path(epoch),
+            Writable::Segment(name) => name.path(),
+        }
+    }
+}
+
+/// The paths of [`writable`].
 pub(crate) fn writable_paths(
     survey: &Survey,
     own: Option<Epoch>,
     read: Option<SegmentName>,
 ) -> Vec<PathBuf> {
+    let files = writable(survey, own, read).into_iter();
+    files.map(Writable::path).collect()
+}
+
+/// The files through which somebody else could still prove a lease or write the journal: see the
+/// head of [`crate::tenure`]. Whoever has the locks of them all and of `lock` needs no clock.
+pub(crate) fn writable(
+    survey: &Survey,
+    own: Option<Epoch>,
+    read: Option<SegmentName>,
+) -> Vec<Writable> {
     // What `own` has begun to write is nobody else's.
     let others = survey.segments.iter().copied();
     let others = others.filter(|segment| Some(segment.epoch) != own);
@@ -121,8 +147,8 @@ pub(crate) fn writable_paths(
         _ => true,
     });
     claims
-        .map(claim_path)
-        .chain(segments.map(SegmentName::path))
+        .map(Writable::Claim)
+        .chain(segments.map(Writable::Segment))
         .collect()
 }
 

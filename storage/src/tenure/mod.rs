@@ -41,9 +41,10 @@
 //! # The gate
 //!
 //! A acknowledges what is synced, in a file locked at `l`, if after the sync a successful renewal is known
-//! that started at `s >= l`, and `now < s + lease` (`CLOCK_BOOTTIME`: F6 counts). A renewal is: write
-//! the lease block and sync it through the claim's locked descriptor; then list `claims/`; success
-//! is that both went well, that A's claim is there and none newer. The gate is asked by the journal
+//! that started at `s > l`, and `now < s + lease` (`CLOCK_BOOTTIME`: F6 counts). A renewal is: write
+//! the lease block and sync it through the claim's locked descriptor; then list `claims/` and read the
+//! block under the claim's name through a fresh descriptor; success is that all went well, that none is
+//! newer than A's claim, and that A's name leads to the very block that A wrote. The gate is asked by the journal
 //! thread and by whoever acknowledges; nothing that answers it touches storage (F5). An error of any
 //! of these calls fences A for good.
 //!
@@ -61,7 +62,7 @@
 //!    has locked (F1). What succeeded before is on the server (F2), and C reads it with fresh
 //!    descriptors (F8).
 //! 3. A segment of `a` that C did *not* see was made after C listed. Its `l` is later than the loss
-//!    of A's locks, so no renewal with `s >= l` can succeed, and A acknowledges nothing in it. This is
+//!    of A's locks, so no renewal with `s > l` can succeed, and A acknowledges nothing in it. This is
 //!    why the gate compares `s` with `l`.
 //! 4. A claim newer than what C saw makes C's exclusive creation fail (F4), or is newer than C's own:
 //!    then C's first renewal finds it, before C's gate opens.
@@ -94,6 +95,36 @@
 //! A block marked *released* was written by an active whose gate was shut for good before, and whose
 //! journal threads had ended: taking over from it needs no wait.
 //!
+//! # A directory that somebody deletes
+//!
+//! A deleted `lock` is not noticed and does no harm: whoever locks the new one still needs the locks of claims and
+//! segments. A deleted claim, and one that another broker made anew under the same number, is found by
+//! the next renewal (its *identity* and counter are in the block; numbers of files are used again, and
+//! `stat` proves nothing). If everything is deleted, what was acknowledged is gone by the
+//! administrator's hand, and the locks that C gets in the new directory prove nothing. A member that
+//! has ever seen a claim therefore claims above the highest number it has seen and waits
+//! as in a lease takeover: the last renewal of A that succeeded listed the old directory, so I2 holds.
+//! A process that starts in the emptied directory knows nothing and serves at once: it and A may both
+//! acknowledge until A's next renewal, at most for the rest of A's lease. A directory that is *renamed*
+//! away goes on for A as long as its client's name cache (F8) leads there.
+//!
+//! # The strict fence
+//!
+//! If F9 does not hold, because a host can be stopped together with its clock, the gate says nothing. With
+//! `fence = "strict"` A lists `claims/` after a batch is durable and before it is released. If the
+//! listing shows no newer claim, C had not claimed, so it had not begun to read: I1 holds whatever the
+//! clocks say. I2 does not hold in full: a host that is stopped between the listing and the
+//! acknowledgement gives what that listing allowed when it goes on, once, though C serves. C has all of
+//! it; nothing is lost. Messages already handed to its consumers may be with C's consumers, too.
+//!
+//! # The model
+//!
+//! `model` (tests only) searches all of this exhaustively within bounds, with the functions that decide
+//! here: `seeker::Seeker`, `gate::GateState`, `claim::verdict`, `lock::writable`, and the walk
+//! along the seals. Each part of the protocol is left out once, and the shortest way to break a promise is
+//! found. That ports are closed before others open their own is no promise where clocks differ by as
+//! much as half.
+//!
 //! # The deposed
 //!
 //! It learns of it by a newer claim, an error, or the lease running out. The latter is watched by a
@@ -105,4 +136,6 @@ pub(crate) mod claim;
 pub mod gate;
 pub(crate) mod lease;
 pub(crate) mod lock;
+#[cfg(test)]
+mod model;
 pub(crate) mod seeker;

@@ -295,6 +295,42 @@ impl Seeker {
 }
 
 #[cfg(test)]
+impl Seeker {
+    /// Lets time pass for somebody whose present does not move: all that it remembers is longer ago.
+    pub(crate) fn age(&mut self, by: Duration) {
+        let age = |time: &mut Duration| *time = time.saturating_sub(by);
+        match &mut self.state {
+            State::Watching { seen: Some(seen) } => age(&mut seen.since),
+            State::Waiting { until, .. } => age(until),
+            _ => {}
+        }
+    }
+
+    /// Forgets what makes no difference for somebody who looks and decides at once: when it looked
+    /// last, and when what it sees began, if that is before `stale`.
+    pub(crate) fn forget_details(&mut self, stale: Duration) {
+        if let State::Watching { seen: Some(seen) } = &mut self.state {
+            seen.since = seen.since.max(stale);
+            seen.looked = Duration::ZERO;
+        }
+    }
+
+    /// Forgets which claims there were: breaks the protocol on purpose.
+    pub(crate) fn forget(&mut self) {
+        self.highest_seen = Epoch(0);
+        self.longest_seen = Duration::ZERO;
+    }
+
+    /// Why it takes over.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        match self.state {
+            State::TakingOver { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::tenure::lease::{Holder, Lease, LeasePhase};
