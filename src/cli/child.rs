@@ -16,7 +16,7 @@ pub(super) struct Launch {
     pub directory: PathBuf,
     pub listen: String,
     pub http: String,
-    pub peer: String,
+    pub peer: Option<String>,
     pub config: Option<PathBuf>,
     pub profile: Option<String>,
     pub log: PathBuf,
@@ -37,14 +37,10 @@ impl Launch {
             .args(["--name", self.name])
             .arg("--directory")
             .arg(&self.directory);
-        command.args([
-            "--listen",
-            &self.listen,
-            "--http",
-            &self.http,
-            "--peer",
-            &self.peer,
-        ]);
+        command.args(["--listen", &self.listen, "--http", &self.http]);
+        if let Some(peer) = &self.peer {
+            command.args(["--peer", peer]);
+        }
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }

@@ -148,7 +148,7 @@ impl Pair {
             directory: place.journal.clone(),
             listen: uri(ports[own]),
             http: format!("127.0.0.1:{}", http_ports[own]),
-            peer: uri(ports[1 - own]),
+            peer: Some(uri(ports[1 - own])),
             config: config.clone(),
             profile: profile.clone(),
             log: place.logs.join(format!("{name}.log")),

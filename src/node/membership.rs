@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::clock::{Clock, RealClock};
-use storage::disk::{Disk, OpenDirectoryError, RealDisk};
+use storage::disk::{Disk, DiskCounters, MeteredDisk, OpenDirectoryError, RealDisk};
 use storage::latency::LatencyDisk;
 use storage::member::StartError;
 use storage::{Event, Member, MemberOptions};
@@ -59,7 +59,11 @@ impl Inbox {
     }
 
     /// Starts a membership on a thread that may block; its events count from now on.
-    pub(super) fn join(&mut self, config: Arc<Config>) -> JoinHandle<Started> {
+    pub(super) fn join(
+        &mut self,
+        config: Arc<Config>,
+        traffic: Arc<DiskCounters>,
+    ) -> JoinHandle<Started> {
         self.generation += 1;
         let (generation, sender) = (self.generation, self.sender.clone());
         let on_event = Box::new(move |event| {
@@ -72,7 +76,8 @@ impl Inbox {
             let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
             let disk = RealDisk::open(directory)?;
             let is_boundless = disk.is_boundless();
-            let disk = slowed(&config, Arc::new(disk), &clock);
+            let slowed = slowed(&config, Arc::new(disk), &clock);
+            let disk = Arc::new(MeteredDisk::new(slowed, traffic));
             Ok(Arc::new(Member::start(
                 disk,
                 clock,

@@ -35,7 +35,7 @@ use membership::{Backoff, Inbox, Started};
 pub use role::{Occurrence, Role, Step, transition};
 use serving::Serving;
 use state::State;
-pub use status::{Behind, Health, Lock, Queue, Status, Transition, Transitions};
+pub use status::{Behind, Health, Lock, Queue, Status, StorageTraffic, Transition, Transitions};
 pub use watchdog::RUNTIME_THREAD;
 
 /// How long a planned stop waits for the storage to write and to let the locks go.
@@ -139,7 +139,10 @@ impl Node {
     /// Starts a new membership in the background: it reads the directory, which can block.
     fn join(&mut self) {
         self.backoff.begun(Instant::now());
-        self.starting = Some(self.inbox.join(Arc::clone(&self.config)));
+        self.starting = Some(
+            self.inbox
+                .join(Arc::clone(&self.config), self.state.traffic()),
+        );
     }
 
     fn on_started(&mut self, started: Started) -> Result<(), Exit> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use storage::disk::DiskCounters;
 use storage::{Epoch, Member, MemberStatus};
 
 use super::role::{Occurrence, Role, Step, transition};
@@ -22,6 +23,7 @@ pub(super) struct State {
     name: String,
     directory: String,
     storage_profile: Option<String>,
+    traffic: Arc<DiskCounters>,
     lease: Duration,
     began: Instant,
     inner: Mutex<Inner>,
@@ -45,6 +47,7 @@ impl State {
         Arc::new(State {
             name: config.broker.name.value.clone(),
             directory: config.broker.directory.value.display().to_string(),
+            traffic: Arc::default(),
             storage_profile: config.storage.latency().map(|profile| profile.name.clone()),
             lease: config.tenure.lease.value.duration(),
             began: now,
@@ -95,6 +98,11 @@ impl State {
         drop(inner);
         tracing::info!(%from, %to, %epoch, cause, after_ms, "The role changed.");
         step
+    }
+
+    /// Counts what all memberships ask of the directory.
+    pub(super) fn traffic(&self) -> Arc<DiskCounters> {
+        Arc::clone(&self.traffic)
     }
 
     pub(super) fn role(&self) -> Role {
@@ -185,6 +193,7 @@ impl State {
             epoch: known_epoch.max(member.epoch).0,
             directory: self.directory.clone(),
             storage_profile: self.storage_profile.clone(),
+            storage: self.traffic.traffic().into(),
             health,
             lock: Lock {
                 holder: member.holder,

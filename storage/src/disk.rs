@@ -6,9 +6,11 @@
 use std::io;
 use std::path::Path;
 
+mod meter;
 pub mod mount;
 mod real;
 
+pub use meter::{DiskCounters, DiskTraffic, MeteredDisk};
 pub use real::{OpenDirectoryError, RealDisk};
 
 /// How a file is opened. Nothing is ever truncated or appended to.

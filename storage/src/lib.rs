@@ -107,6 +107,7 @@ pub mod journal;
 pub mod latency;
 pub mod member;
 pub mod position;
+pub mod probe;
 mod record;
 mod recovery;
 mod segment;

@@ -1,6 +1,13 @@
 //! `baton storage`: the shared directory, looked at from all sides. One file per subcommand.
 
+mod compare;
+mod expect;
+mod load;
+mod picture;
+mod probe;
 mod profiles;
+mod show;
+mod target;
 
 use std::process::ExitCode;
 
@@ -15,12 +22,16 @@ pub(super) struct StorageArgs {
 
 #[derive(Debug, Subcommand)]
 enum StorageCommand {
+    Compare(compare::CompareArgs),
+    Probe(probe::ProbeArgs),
     Profiles(profiles::ProfilesArgs),
 }
 
 /// Runs the command.
 pub(super) fn main(args: StorageArgs) -> ExitCode {
     match args.command {
+        StorageCommand::Compare(args) => super::run(compare::main(args)),
+        StorageCommand::Probe(args) => super::run(probe::main(args)),
         StorageCommand::Profiles(args) => super::run(async { profiles::main(&args) }),
     }
 }

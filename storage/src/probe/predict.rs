@@ -1,0 +1,269 @@
+//! Sends per second that a broker on a measured directory will answer.
+//!
+//! Producers that each wait for their answer form batches by themselves: whoever comes while a batch
+//! is under way goes with the next one. How many that are depends on everything at once, so the
+//! journal's writer is simulated message by message, with write times drawn from what was measured. The
+//! broker's and the clients' own work is one queue in front of it, whose pace was measured on a
+//! directory that takes no time. Nothing in here is fitted to any storage.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use super::report::{WriteTimes, histogram};
+
+/// Whose sends are predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Producers, each with one send at a time.
+    pub producers: usize,
+    /// Bytes of a message in the journal.
+    pub message_bytes: u64,
+}
+
+/// What a send takes beside storage, measured with one producer and with so many that nothing else
+/// fits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overhead {
+    /// The whole round trip of a send that is alone.
+    pub alone: Duration,
+    /// Time between two sends of many producers: the processors' share of each.
+    pub busy: Duration,
+}
+
+/// What to expect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prediction {
+    /// Sends answered in a second.
+    pub per_second: f64,
+    /// Half of the sends are answered within this.
+    pub p50: Duration,
+    /// 99 of 100 sends are.
+    pub p99: Duration,
+    /// Journal writes in a second.
+    pub writes_per_second: f64,
+}
+
+/// Sends that are simulated: enough for the tail of the write times to count as it should.
+const SENDS: u64 = 60_000;
+/// Those of the beginning do not count.
+const WARM_UP: u64 = 6_000;
+
+/// Simulates `load`.
+#[must_use]
+pub fn predict(times: &WriteTimes, overhead: Overhead, load: Load) -> Prediction {
+    let mut journal = Simulation {
+        times,
+        overhead,
+        load,
+        now: Duration::ZERO,
+        processor_free: Duration::ZERO,
+        events: BinaryHeap::new(),
+        pending: VecDeque::new(),
+        flying: VecDeque::new(),
+        next_batch: 0,
+        random: 0x1234_5678_9abc_def1,
+        writes: 0,
+    };
+    journal.run()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// A send reaches the journal; it began at this time.
+    Appended(Duration),
+    /// A batch is durable.
+    Written(u64),
+}
+
+struct Flying {
+    number: u64,
+    is_written: bool,
+    /// When each send in it began.
+    sends: Vec<Duration>,
+}
+
+struct Simulation<'t> {
+    times: &'t WriteTimes,
+    overhead: Overhead,
+    load: Load,
+    now: Duration,
+    processor_free: Duration,
+    events: BinaryHeap<Reverse<(Duration, Event)>>,
+    pending: VecDeque<Duration>,
+    flying: VecDeque<Flying>,
+    next_batch: u64,
+    random: u64,
+    writes: u64,
+}
+
+impl Simulation<'_> {
+    fn run(&mut self) -> Prediction {
+        for _ in 0..self.load.producers {
+            self.send();
+        }
+        let mut latencies = histogram();
+        let (mut answered, mut since, mut writes) = (0, Duration::ZERO, 0);
+        while answered < SENDS {
+            let Some(Reverse((at, event))) = self.events.pop() else {
+                break;
+            };
+            self.now = at;
+            match event {
+                Event::Appended(began) => self.pending.push_back(began),
+                Event::Written(number) => {
+                    for began in self.written(number) {
+                        answered += 1;
+                        if answered == WARM_UP {
+                            (since, writes) = (self.now, self.writes);
+                        }
+                        if answered > WARM_UP {
+                            let took = (self.now - began).as_nanos();
+                            latencies.saturating_record(u64::try_from(took).unwrap_or(u64::MAX));
+                        }
+                        self.send();
+                    }
+                }
+            }
+            self.write();
+        }
+        let seconds = (self.now - since).as_secs_f64().max(1e-9);
+        Prediction {
+            per_second: latencies.len() as f64 / seconds,
+            p50: Duration::from_nanos(latencies.value_at_quantile(0.5)),
+            p99: Duration::from_nanos(latencies.value_at_quantile(0.99)),
+            writes_per_second: (self.writes - writes) as f64 / seconds,
+        }
+    }
+
+    /// A producer begins a send: its work waits for the processors, the rest of its way overlaps with
+    /// that of others.
+    fn send(&mut self) {
+        let work = self.overhead.busy.min(self.overhead.alone);
+        self.processor_free = self.processor_free.max(self.now) + work;
+        let arrives = self.processor_free + (self.overhead.alone - work);
+        self.events
+            .push(Reverse((arrives, Event::Appended(self.now))));
+    }
+
+    /// Sends what waits, as the journal's writer would.
+    fn write(&mut self) {
+        if self.pending.is_empty() || !self.flying.is_empty() {
+            return;
+        }
+        let sends: Vec<Duration> = self.pending.drain(..).collect();
+        let bytes = sends.len() as u64 * self.load.message_bytes;
+        let (number, at) = (self.next_batch, self.uniform());
+        let took = self.times.at(bytes, self.flying.len() + 1, at);
+        self.next_batch += 1;
+        self.writes += 1;
+        self.flying.push_back(Flying {
+            number,
+            is_written: false,
+            sends,
+        });
+        let arrives = self.now + took;
+        self.events.push(Reverse((arrives, Event::Written(number))));
+    }
+
+    /// The sends that can be answered: those of all batches in front that are durable.
+    fn written(&mut self, number: u64) -> Vec<Duration> {
+        for flying in self
+            .flying
+            .iter_mut()
+            .filter(|flying| flying.number == number)
+        {
+            flying.is_written = true;
+        }
+        let mut answered = Vec::new();
+        while self.flying.front().is_some_and(|flying| flying.is_written) {
+            answered.extend(
+                self.flying
+                    .pop_front()
+                    .into_iter()
+                    .flat_map(|flying| flying.sends),
+            );
+        }
+        answered
+    }
+
+    /// From 0 to 1 (xorshift), the same in each run.
+    fn uniform(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::{Measured, ProbeReport};
+
+    fn us(count: u64) -> Duration {
+        Duration::from_micros(count)
+    }
+
+    /// Storage on which every write takes `write_us`, whatever its size and company.
+    fn even(write_us: u64) -> WriteTimes {
+        let names = crate::probe::measure::SIZES
+            .iter()
+            .map(|(name, bytes)| (*name, *bytes, 1));
+        let writers = crate::probe::measure::WRITERS
+            .iter()
+            .map(|(name, count)| (*name, 1024, *count));
+        let measured = names.chain(writers).map(|(name, bytes, threads)| {
+            let mut measured = Measured::new(name, bytes, threads);
+            measured.times.saturating_record(write_us * 1000);
+            measured
+        });
+        let report = ProbeReport {
+            measured: measured.collect(),
+            in_one_operation: false,
+            was_stopped: false,
+        };
+        report.write_times().expect("complete")
+    }
+
+    fn rate(write_us: u64, producers: usize, overhead: Overhead) -> f64 {
+        let load = Load {
+            producers,
+            message_bytes: 1024,
+        };
+        predict(&even(write_us), overhead, load).per_second
+    }
+
+    fn about(value: f64, expected: f64) {
+        assert!((value / expected - 1.0).abs() < 0.03, "{value} {expected}");
+    }
+
+    #[test]
+    fn one_producer_waits_for_each_write_and_its_own_way() {
+        let overhead = Overhead {
+            alone: us(100),
+            busy: us(20),
+        };
+        about(rate(1900, 1, overhead), 500.0);
+    }
+
+    #[test]
+    fn many_producers_share_writes() {
+        let overhead = Overhead {
+            alone: us(100),
+            busy: us(1),
+        };
+        let many = rate(10_000, 64, overhead);
+        // All of them once each write, or half of them each time.
+        assert!((3_150.0..6_400.0).contains(&many), "{many}");
+    }
+
+    #[test]
+    fn storage_that_takes_no_time_leaves_the_processors() {
+        let overhead = Overhead {
+            alone: us(100),
+            busy: us(25),
+        };
+        about(rate(1, 64, overhead), 40_000.0);
+    }
+}

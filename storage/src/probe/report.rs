@@ -1,0 +1,209 @@
+//! What a probe found.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Times of one kind of operation.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// What was done, unique in a report.
+    pub name: &'static str,
+    /// Bytes of each operation; 0 where that means nothing.
+    pub bytes: u64,
+    /// Threads that did it at the same time.
+    pub threads: u32,
+    /// Times in nanoseconds.
+    pub times: Histogram<u64>,
+    /// From the first to the end of the last.
+    pub elapsed: Duration,
+}
+
+impl Measured {
+    pub(super) fn new(name: &'static str, bytes: u64, threads: u32) -> Measured {
+        Measured {
+            name,
+            bytes,
+            threads,
+            times: histogram(),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// The time that a share of the operations did not exceed, `at` from 0 to 1. None when there are
+    /// too few operations to tell.
+    #[must_use]
+    pub fn at(&self, at: f64) -> Option<Duration> {
+        let beyond = self.times.len() as f64 * (1.0 - at);
+        let is_known = !self.times.is_empty() && (beyond >= 1.0 || at >= 1.0 || at <= 0.5);
+        is_known.then(|| Duration::from_nanos(self.times.value_at_quantile(at)))
+    }
+
+    /// The mean.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        Duration::from_nanos(self.times.mean() as u64)
+    }
+
+    /// Operations in a second, of all threads together.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        self.times.len() as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+}
+
+/// From a nanosecond to an hour, with three digits.
+pub(super) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 3_600_000_000_000, 3)
+        .expect("three digits between a nanosecond and an hour are fine")
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct ProbeReport {
+    /// All kinds of operation, in the order in which they were measured.
+    pub measured: Vec<Measured>,
+    /// Durable writes were made in one operation, because that was faster than a write and a sync.
+    pub in_one_operation: bool,
+    /// It was told to stop before its end.
+    pub was_stopped: bool,
+}
+
+impl ProbeReport {
+    /// One kind by name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Measured> {
+        self.measured.iter().find(|measured| measured.name == name)
+    }
+
+    /// What a prediction needs of it; None when it was stopped too early.
+    #[must_use]
+    pub fn write_times(&self) -> Option<WriteTimes> {
+        let sizes: Vec<Measured> = super::measure::SIZES
+            .iter()
+            .filter_map(|(name, _)| self.get(name).cloned())
+            .filter(|measured| !measured.times.is_empty())
+            .collect();
+        let alone = sizes.first()?.mean().as_secs_f64();
+        let mut company = vec![(1.0, 1.0)];
+        for (name, threads) in super::measure::WRITERS {
+            let measured = self
+                .get(name)
+                .filter(|measured| !measured.times.is_empty())?;
+            company.push((f64::from(threads), measured.mean().as_secs_f64() / alone));
+        }
+        Some(WriteTimes {
+            sizes: sizes.iter().map(Line::new).collect(),
+            company,
+        })
+    }
+}
+
+/// How long durable writes take, by size and by company.
+#[derive(Clone, Debug)]
+pub struct WriteTimes {
+    /// Alone, by ascending size.
+    sizes: Vec<Line>,
+    /// So many at once take so many times as long.
+    company: Vec<(f64, f64)>,
+}
+
+/// Writes of one size.
+#[derive(Clone, Debug)]
+struct Line {
+    /// Logarithm of the size.
+    size: f64,
+    /// Logarithms of the times, each for the same share of the writes.
+    times: Vec<f64>,
+}
+
+/// Shares that the times of one size are cut into.
+const SHARES: usize = 4096;
+
+impl Line {
+    fn new(measured: &Measured) -> Line {
+        let count = measured.times.len() as f64;
+        let mut times = Vec::with_capacity(SHARES);
+        let mut passed = 0;
+        for value in measured.times.iter_recorded() {
+            passed += value.count_since_last_iteration();
+            while times.len() < SHARES
+                && (times.len() as f64 + 0.5) / SHARES as f64 * count <= passed as f64
+            {
+                times.push((value.value_iterated_to().max(1) as f64).ln());
+            }
+        }
+        Line {
+            size: (measured.bytes as f64).ln(),
+            times,
+        }
+    }
+
+    fn at(&self, at: f64) -> (f64, f64) {
+        let index = ((at * SHARES as f64) as usize).min(self.times.len().saturating_sub(1));
+        (
+            self.size,
+            self.times.get(index).copied().unwrap_or_default(),
+        )
+    }
+}
+
+impl WriteTimes {
+    /// The time of a write of `bytes` with `writers` at once, at the quantile `at`.
+    #[must_use]
+    pub fn at(&self, bytes: u64, writers: usize, at: f64) -> Duration {
+        let lines = self.sizes.iter().map(|line| line.at(at));
+        let alone = between(lines, (bytes.max(1) as f64).ln()).exp();
+        let company = self
+            .company
+            .iter()
+            .map(|(count, factor)| (count.ln(), *factor));
+        let factor = between(company, (writers.max(1) as f64).ln()).max(1.0);
+        Duration::from_nanos((alone * factor) as u64)
+    }
+}
+
+/// The value at `x` on straight lines between points of ascending x; beyond them that of the last, and
+/// beyond the largest size in proportion.
+fn between(points: impl Iterator<Item = (f64, f64)>, x: f64) -> f64 {
+    let mut before: Option<(f64, f64)> = None;
+    for (to, value) in points {
+        if x <= to {
+            return match before {
+                Some((from, start)) if to > from => {
+                    start + (value - start) * (x - from) / (to - from)
+                }
+                _ => value,
+            };
+        }
+        before = Some((to, value));
+    }
+    before.map_or(0.0, |(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_between_points_lie_on_straight_lines() {
+        let points = [(0.0, 1.0), (2.0, 3.0), (4.0, 3.0)];
+        let cases = [(-1.0, 1.0), (0.0, 1.0), (1.0, 2.0), (3.0, 3.0), (9.0, 3.0)];
+        for (x, expected) in cases {
+            assert_eq!(between(points.into_iter(), x), expected, "{x}");
+        }
+    }
+
+    #[test]
+    fn a_quantile_needs_operations_beyond_it() {
+        let mut measured = Measured::new("x", 0, 1);
+        assert_eq!(measured.at(0.5), None);
+        for nanos in 1..=100 {
+            measured.times.saturating_record(nanos);
+        }
+        assert_eq!(measured.at(0.5), Some(Duration::from_nanos(50)));
+        assert_eq!(measured.at(0.99), Some(Duration::from_nanos(99)));
+        assert_eq!(measured.at(0.999), None);
+        assert_eq!(measured.at(1.0), Some(Duration::from_nanos(100)));
+    }
+}
