@@ -39,7 +39,7 @@ const ROW: i32 = 26;
 pub(super) fn compare(columns: &[Column], bytes: usize, advice: &str) -> anyhow::Result<String> {
     let groups = columns.first().map_or(0, |column| column.outcomes.len());
     let group_height = ROW * columns.len() as i32 + 46;
-    let advice = wrapped(advice, 125);
+    let advice = wrapped(advice, 160);
     let height = 96 + groups as i32 * group_height + 54 + 18 * advice.len() as i32;
     let mut svg = String::new();
     draw(&mut svg, height, |area| {
@@ -183,7 +183,7 @@ pub(super) fn probe(
             }
             for (index, (producers, expected)) in predictions.iter().enumerate() {
                 let text = format!(
-                    "{producers} producers: about {} persistent sends/s predicted, p50 {}, p99 {}",
+                    "producers at once: {producers}; about {} persistent sends/s predicted, p50 {}, p99 {}",
                     rate(expected.per_second),
                     time(expected.p50),
                     time(expected.p99)
