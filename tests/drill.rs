@@ -188,6 +188,52 @@ fn running_pair_is_drilled_through_its_url_and_its_health_ports() {
 }
 
 #[test]
+fn fault_that_must_not_end_in_a_takeover_is_held_to_that() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let addresses = [support::free_address(), support::free_address()];
+    let brokers = [0, 1].map(|index| {
+        let mut arguments = vec!["--listen", &addresses[index], "--http", "127.0.0.1:0"];
+        arguments.extend(support::TENURE);
+        let name = ["north", "south"][index];
+        support::Broker::start_with(name, &place.path().join("journal"), &arguments)
+    });
+    let url = format!("failover:({})", addresses.join(","));
+    let status = brokers.each_ref().map(support::Broker::http).join(",");
+    let pause =
+        "kill -STOP $BATON_ACTIVE_PID; date +%s.%3N; sleep 0.2; kill -CONT $BATON_ACTIVE_PID";
+    let arguments = |command| {
+        [
+            "--url",
+            &url,
+            "--status",
+            &status,
+            "--rounds",
+            "1",
+            "--timeout",
+            "15s",
+            "--expect",
+            "stay",
+            "--fault-command",
+            command,
+        ]
+        .map(str::to_owned)
+    };
+    let run = |code, command| {
+        let arguments = arguments(command);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        report_of(code, &arguments)
+    };
+    let (_directory, report) = run(0, pause);
+    let round = &report["rounds"][0];
+    assert_eq!(round["has_stayed"], true, "{round:#}");
+    assert_eq!(round["victim"], round["successor"]);
+    assert_eq!(round["epoch_before"], round["epoch_after"]);
+    assert!(round["silence_us"].as_u64() > Some(150_000), "{round:#}");
+    let (_directory, report) = run(2, "kill -KILL $BATON_ACTIVE_PID");
+    assert_eq!(report["passed"], false, "{report:#}");
+}
+
+#[test]
 fn message_hidden_from_the_ledger_fails_the_verdict() {
     let (directory, report) = report_of(2, &["--rounds", "1", "--sabotage", "lose"]);
     assert_eq!(report["passed"], false);

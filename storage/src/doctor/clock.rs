@@ -10,6 +10,8 @@ use super::{Finding, Severity};
 
 /// Long enough to see corrections of a few dozen millionths.
 const WATCHED: Duration = Duration::from_millis(500);
+const BOTH_TRIES: u32 = 50;
+const BOTH_WITHIN: Duration = Duration::from_micros(50);
 const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
 /// Written by systemd-timesyncd after its first synchronisation.
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
@@ -65,13 +67,10 @@ fn judge_suspension() -> Option<Finding> {
 
 /// How much the kernel corrects the clock's rate at present.
 fn judge_rate(drift_permille: u32) -> Option<Finding> {
-    let (boot, raw) = (
-        read(ClockId::CLOCK_BOOTTIME)?,
-        read(ClockId::CLOCK_MONOTONIC_RAW)?,
-    );
+    let (boot, raw) = read_both()?;
     std::thread::sleep(WATCHED);
-    let boot = read(ClockId::CLOCK_BOOTTIME)?.checked_sub(boot)?;
-    let raw = read(ClockId::CLOCK_MONOTONIC_RAW)?.checked_sub(raw)?;
+    let (later_boot, later_raw) = read_both()?;
+    let (boot, raw) = (later_boot.checked_sub(boot)?, later_raw.checked_sub(raw)?);
     let millionths = (boot.as_secs_f64() / raw.as_secs_f64() - 1.0) * 1e6;
     let allowed = f64::from(drift_permille) * 1e3;
     let text = format!(
@@ -134,6 +133,19 @@ fn answer(program: &str, arguments: &[&str]) -> Option<String> {
     String::from_utf8(output.stdout).ok()
 }
 
+/// Both clocks at one moment: of several tries, the one in which the least time passed. None where
+/// this process is interrupted each time for so long that the answer would be about that.
+fn read_both() -> Option<(Duration, Duration)> {
+    let tries = (0..BOTH_TRIES).filter_map(|_| {
+        let before = read(ClockId::CLOCK_MONOTONIC_RAW)?;
+        let boot = read(ClockId::CLOCK_BOOTTIME)?;
+        let between = read(ClockId::CLOCK_MONOTONIC_RAW)?.checked_sub(before)?;
+        Some((between, boot, before + between / 2))
+    });
+    let (between, boot, raw) = tries.min()?;
+    (between < BOTH_WITHIN).then_some((boot, raw))
+}
+
 fn read(clock: ClockId) -> Option<Duration> {
     clock_gettime(clock).ok().map(Duration::from)
 }
@@ -156,7 +168,9 @@ mod tests {
 
     #[test]
     fn the_rate_of_a_real_clock_is_within_a_part_in_a_hundred() {
-        let finding = judge_rate(20).expect("Linux has these clocks");
-        assert_eq!(finding.severity, Severity::Good, "{}", finding.text);
+        // None on a machine that interrupts every reading.
+        let finding = judge_rate(20);
+        let severity = finding.as_ref().map_or(Severity::Good, |one| one.severity);
+        assert_eq!(severity, Severity::Good, "{finding:?}");
     }
 }
