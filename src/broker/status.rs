@@ -25,8 +25,52 @@ pub struct BrokerStatus {
     pub transactions: InDoubtReport,
     /// Messages that wait to be delivered later.
     pub scheduled_messages: usize,
+    /// How the journal directory's space is used.
+    pub space: SpaceStatus,
     /// Queues, topics and durable subscriptions, by name.
     pub destinations: Vec<DestinationStatus>,
+}
+
+/// How the journal directory's space is used.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct SpaceStatus {
+    /// Bytes of all segments and checkpoints, as the keeper last saw them.
+    pub disk_bytes: u64,
+    /// Bytes of the records of all pending messages, each counted once.
+    pub live_bytes: u64,
+    /// What `disk_bytes` is kept below: twice the live bytes and two segments.
+    pub bound_bytes: u64,
+    /// Segments, the one being filled and the next one included.
+    pub segments: u64,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// Bytes of the checkpoints that are there.
+    pub checkpoint_bytes: u64,
+    /// Checkpoints written in this tenure.
+    pub checkpoints: u64,
+    /// Messages moved out of sparse segments in this tenure.
+    pub moved_messages: u64,
+    /// Bytes written for that.
+    pub moved_bytes: u64,
+    /// Segments removed in this tenure.
+    pub removed_segments: u64,
+}
+
+impl From<storage::journal::SpaceUsage> for SpaceStatus {
+    fn from(usage: storage::journal::SpaceUsage) -> Self {
+        SpaceStatus {
+            disk_bytes: usage.disk_bytes,
+            live_bytes: usage.live_bytes,
+            bound_bytes: 2 * usage.live_bytes + 2 * usage.segment_bytes,
+            segments: usage.segments,
+            segment_bytes: usage.segment_bytes,
+            checkpoint_bytes: usage.checkpoint_bytes,
+            checkpoints: usage.checkpoints,
+            moved_messages: usage.moved_messages,
+            moved_bytes: usage.moved_bytes,
+            removed_segments: usage.removed_segments,
+        }
+    }
 }
 
 /// One limit at one moment.
@@ -91,6 +135,7 @@ impl Broker {
             blocked_producers: self.usage().blocked.list(),
             transactions: self.in_doubt(),
             scheduled_messages: self.scheduled_len(),
+            space: self.store().space().into(),
             destinations,
         }
     }
