@@ -51,6 +51,11 @@ nfs-lab *ARGS:
 pair *ARGS:
     cargo run --release -- pair {{ARGS}}
 
+# Half an hour of a pair under traffic with messages that stay for good: disk use, memory, picture
+soak *ARGS:
+    cargo build --release --bin baton
+    cargo run --release --example soak -- target/release/baton {{ARGS}}
+
 # A drill: a pair under load, its active killed, and the report
 demo *ARGS:
     cargo run --release -- drill {{ARGS}}
