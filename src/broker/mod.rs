@@ -85,7 +85,7 @@ pub use self::message::{Message, MessageError};
 pub use self::options::BrokerOptions;
 pub use self::outbox::{ConsumerTag, Delivery, Order, Outbox};
 pub use self::redelivery::{Redelivery, RedeliveryDelay, RedeliveryPolicy};
-pub use self::status::{BrokerStatus, DestinationStatus, LimitStatus};
+pub use self::status::{BrokerStatus, DestinationStatus, LimitStatus, SpaceStatus};
 pub use self::subscription::DurableOptions;
 pub use self::timestamp::{Stamping, TimeStamping};
 pub use self::transaction::{
