@@ -91,9 +91,7 @@ impl Load {
             });
         }
         let (url, queues) = (self.url.clone(), self.queues);
-        tokio::spawn(async move {
-            report(leave_behind(&url, queues).await);
-        });
+        tokio::spawn(async move { report(leave_behind(&url, queues).await) });
     }
 
     pub(crate) fn sent(&self) -> u64 {

@@ -60,6 +60,7 @@ mod statistics;
 mod status;
 mod stock;
 mod subscription;
+mod telling;
 mod temporary;
 mod timestamp;
 mod topic;
@@ -87,6 +88,7 @@ pub use self::outbox::{ConsumerTag, Delivery, Order, Outbox};
 pub use self::redelivery::{Redelivery, RedeliveryDelay, RedeliveryPolicy};
 pub use self::status::{BrokerStatus, DestinationStatus, LimitStatus, SpaceStatus};
 pub use self::subscription::DurableOptions;
+pub use self::telling::{id_of_message, name_of_backlog};
 pub use self::timestamp::{Stamping, TimeStamping};
 pub use self::transaction::{
     HeuristicOutcome, InDoubt, InDoubtDestination, InDoubtReport, TransactionName, Vote, XaError,

@@ -106,6 +106,7 @@ pub mod error;
 pub mod journal;
 pub mod latency;
 pub mod member;
+pub mod pins;
 pub mod position;
 pub mod probe;
 mod record;

@@ -51,6 +51,11 @@ pub struct Scheduling {
     pub repeat_max: u32,
 }
 
+/// The message in the record of a job.
+pub(super) fn body_of_job(record: bytes::Bytes) -> Option<bytes::Bytes> {
+    Some(record::Record::decode(record).ok()?.message)
+}
+
 impl Default for Scheduling {
     fn default() -> Self {
         Scheduling {

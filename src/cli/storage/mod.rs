@@ -8,6 +8,7 @@ mod probe;
 mod profiles;
 mod show;
 mod target;
+mod why;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ enum StorageCommand {
     Compare(compare::CompareArgs),
     Probe(probe::ProbeArgs),
     Profiles(profiles::ProfilesArgs),
+    Why(why::WhyArgs),
 }
 
 /// Runs the command.
@@ -33,5 +35,6 @@ pub(super) fn main(args: StorageArgs) -> ExitCode {
         StorageCommand::Compare(args) => super::run(compare::main(args)),
         StorageCommand::Probe(args) => super::run(probe::main(args)),
         StorageCommand::Profiles(args) => super::run(async { profiles::main(&args) }),
+        StorageCommand::Why(args) => super::run(async { why::main(&args) }),
     }
 }

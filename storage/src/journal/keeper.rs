@@ -40,6 +40,8 @@ const CHECKPOINT_FACTOR: u64 = 4;
 const CHECKPOINT_REST: u32 = 4;
 /// How long preparing a segment is taken to last before one was prepared.
 const PREPARE_GUESS: Duration = Duration::from_millis(500);
+/// A checkpoint of so many bytes does not hold up the beginning of a tenure.
+const QUICK_CHECKPOINT_BYTES: u64 = 4 << 20;
 /// Smaller segments are prepared at once.
 const LATE_FROM: u64 = 1 << 20;
 /// The next segment is begun so many times as long before it is needed as it takes.
@@ -85,6 +87,8 @@ struct Keeper<'a> {
     /// When the segment being filled was begun, and which it is.
     filling_since: (SegmentNumber, Duration),
     prepare_took: Duration,
+    /// What former tenures left is still to be looked at: see [`Keeper::begin`].
+    is_beginning: bool,
 }
 
 /// Works until the tenure ends. `first` is the tenure's first segment.
@@ -107,8 +111,10 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
         unreadable: BTreeSet::new(),
         filling_since: (first, shared.clock.now()),
         prepare_took: PREPARE_GUESS,
+        is_beginning: true,
     };
     keeper.remove_temporary_files();
+    keeper.begin();
     while !shared.is_over() {
         keeper.prepare();
         if shared.is_draining.load(Ordering::Acquire)
@@ -131,6 +137,23 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
 }
 
 impl Keeper<'_> {
+    /// Takes back what the former tenure had prepared, before this one takes space for its own.
+    fn begin(&mut self) {
+        self.look_at_use();
+        for _ in 0..CHECKPOINTS_KEPT {
+            let is_quick = self.look.checkpoint_cost <= QUICK_CHECKPOINT_BYTES;
+            if !is_quick || !self.look.is_checkpoint_worthwhile() || self.shared.is_over() {
+                break;
+            }
+            self.checkpoint();
+            self.look_at_use();
+        }
+        if let Err(Stop::Io(error)) = self.remove_dead_segments() {
+            warn!(%error, "Cannot remove old segments; trying again.");
+        }
+        self.is_beginning = false;
+    }
+
     fn has_work(&self) -> bool {
         let shared = self.shared;
         let is_last = shared.is_draining.load(Ordering::Acquire)
@@ -203,6 +226,9 @@ impl Keeper<'_> {
         let (filling, since) = self.filling_since;
         let pending = &self.shared.pending;
         let segment = u64::from(self.shared.options.segment_bytes);
+        if self.is_beginning {
+            return segment;
+        }
         if segment < LATE_FROM || pending.is_makeshift() || filling != pending.segment() {
             return 0;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::report::{Measured, ProbeReport};
-use crate::clock::Clock;
+use crate::clock::{Clock, Joiner};
 use crate::disk::{Disk, DiskFile, Open};
 
 /// Durable writes by size; the first is the one that others are compared with.
@@ -70,6 +70,10 @@ const SEEN: &str = "seen";
 const NAMED: &str = "named";
 const RENAMED: &str = "renamed";
 const FILES: [&str; 6] = [DATA, APPENDED, LOCK, SEEN, NAMED, RENAMED];
+
+/// Runs one measurement by its name and puts it into the report.
+type Add<'a> = dyn FnMut(&mut ProbeReport, &'static str, &dyn Fn() -> io::Result<Measured>) -> io::Result<()>
+    + 'a;
 
 struct Probe<'p> {
     disk: &'p Arc<dyn Disk>,
@@ -251,7 +255,7 @@ impl Probe<'_> {
             .collect();
         let are_well = threads
             .into_iter()
-            .map(|thread| thread.join())
+            .map(Joiner::join)
             .fold(true, |all, one| all & one);
         assert!(are_well, "a writer of the probe panicked");
         let (mut measured, failed) = std::mem::replace(
@@ -290,15 +294,7 @@ impl Probe<'_> {
     }
 
     /// A file's life: created, renamed, its name made durable, listed, removed.
-    fn names(
-        &self,
-        report: &mut ProbeReport,
-        add: &mut dyn FnMut(
-            &mut ProbeReport,
-            &'static str,
-            &dyn Fn() -> io::Result<Measured>,
-        ) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn names(&self, report: &mut ProbeReport, add: &mut Add<'_>) -> io::Result<()> {
         let (named, renamed) = (Path::new(NAMED), PathBuf::from(RENAMED));
         let create = || self.disk.open(named, Open::CreateNew).map(drop);
         let timed = |clock: &dyn Clock, body: &dyn Fn() -> io::Result<()>| {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::CHECKPOINTS_KEPT;
 use crate::chain::SegmentName;
 use crate::checkpoint::ReplayStart;
 use crate::journal::usage::SpaceCounters;
@@ -74,9 +75,12 @@ impl Look {
         name.epoch < start.epoch || (name.epoch == start.epoch && name.number < start.segment)
     }
 
+    /// Dead segments that are still there for a checkpoint's sake, as far as they are counted.
     fn dead_bytes(&self, is_counted: impl Fn(SegmentName) -> bool) -> u64 {
+        let oldest = self.starts.get(CHECKPOINTS_KEPT - 1).copied();
+        let is_free = |name| oldest.is_some_and(|oldest| Self::is_before(name, oldest));
         let dead = self.full.iter().filter(|full| !full.is_live);
-        let dead = dead.filter(|full| is_counted(full.name));
+        let dead = dead.filter(|full| !is_free(full.name) && is_counted(full.name));
         dead.map(|full| full.bytes).sum()
     }
 
@@ -276,5 +280,8 @@ mod tests {
         assert!(look.is_checkpoint_worthwhile(), "this one and the next");
         look.checkpoint_cost = 600;
         assert!(!look.is_checkpoint_worthwhile());
+        look.checkpoint_cost = 0;
+        look.starts = vec![start(2), start(2)];
+        assert!(!look.is_checkpoint_worthwhile(), "it can go already");
     }
 }
