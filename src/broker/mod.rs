@@ -38,6 +38,7 @@ mod dispatcher;
 mod error;
 mod expiry;
 mod groups;
+mod inspection;
 pub mod interceptor;
 mod interest;
 mod lifecycle;
@@ -81,6 +82,7 @@ pub use self::connection::{ConnectRequest, Connection, ConsumerRequest, PullTime
 pub use self::consumer::{Acknowledgement, LastDelivered};
 pub use self::dead_letter::{DiscardDeadLetters, NameExpression, NameExpressionError};
 pub use self::error::Refusal;
+pub use self::inspection::JournalNames;
 pub use self::lifecycle::Lifecycle;
 pub use self::message::{Message, MessageError};
 pub use self::options::BrokerOptions;

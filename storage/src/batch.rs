@@ -59,6 +59,10 @@ impl Batch {
         self.bytes
     }
 
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
     pub(crate) fn end_offset(&self) -> u64 {
         self.offset + self.bytes as u64
     }

@@ -10,6 +10,7 @@ mod write;
 
 pub(crate) use self::read::{CheckpointRead, Loaded, read_checkpoint, read_start};
 pub(crate) use self::write::write_checkpoint;
+use crate::chain::SegmentName;
 use crate::position::{Epoch, Lsn, SegmentNumber};
 
 /// Where replay begins: the place of a batch, or the place where the next one would be.
@@ -20,6 +21,16 @@ pub(crate) struct ReplayStart {
     pub(crate) offset: u64,
     /// The first LSN at that place.
     pub(crate) lsn: Lsn,
+}
+
+impl ReplayStart {
+    /// The segment in which replay begins.
+    pub(crate) fn segment_name(&self) -> SegmentName {
+        SegmentName {
+            number: self.segment,
+            epoch: self.epoch,
+        }
+    }
 }
 
 /// The first frame: tells the file's kind.

@@ -7,7 +7,7 @@ use std::io;
 /// Bytes that must be valid are not: damage, as opposed to a torn tail, which is normal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{path}` is damaged at byte {offset}: {reason}; restore the file from a copy, nothing behind this byte can be trusted"
+    "`{path}` is damaged at byte {offset}: {reason}; run `baton storage check DIR` to see what is lost, and with `--salvage OUT` to save the rest, or restore the file from a copy"
 )]
 pub struct Damage {
     /// The file, relative to the journal directory.
@@ -34,7 +34,7 @@ pub enum FollowError {
     Damaged(#[from] Damage),
     /// The journal does not reach back to its beginning and no checkpoint can be read.
     #[error(
-        "no readable checkpoint, and the journal begins with epoch {first_epoch}: {reason}; restore `checkpoints` from a copy"
+        "no readable checkpoint, and the journal begins with epoch {first_epoch}: {reason}; run `baton storage check DIR` to see what is lost, and with `--salvage OUT` to save the rest, or restore the directory from a copy"
     )]
     NoStart {
         /// The oldest epoch of which the beginning is there.

@@ -103,6 +103,7 @@ pub mod clock;
 pub mod disk;
 pub mod doctor;
 pub mod error;
+pub mod inspect;
 pub mod journal;
 pub mod latency;
 pub mod member;

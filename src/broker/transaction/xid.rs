@@ -33,7 +33,7 @@ impl Xid {
     }
 
     /// The name that a key of the journal stands for.
-    pub(super) fn from_key(key: &Bytes) -> Option<Self> {
+    pub(in crate::broker) fn from_key(key: &Bytes) -> Option<Self> {
         let rest = key.strip_prefix(PREFIX)?;
         let (_, rest) = rest.split_first_chunk::<4>()?;
         let (length, parts) = rest.split_first_chunk::<4>()?;
@@ -51,7 +51,7 @@ impl Xid {
     }
 
     /// How the journal calls it.
-    pub(super) fn key(&self) -> &Bytes {
+    pub(in crate::broker) fn key(&self) -> &Bytes {
         &self.0
     }
 

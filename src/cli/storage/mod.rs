@@ -1,5 +1,6 @@
 //! `baton storage`: the shared directory, looked at from all sides. One file per subcommand.
 
+mod check;
 mod compare;
 mod expect;
 mod load;
@@ -25,6 +26,7 @@ pub(super) struct StorageArgs {
 enum StorageCommand {
     Compare(compare::CompareArgs),
     Probe(probe::ProbeArgs),
+    Check(check::CheckArgs),
     Profiles(profiles::ProfilesArgs),
     Why(why::WhyArgs),
 }
@@ -34,6 +36,7 @@ pub(super) fn main(args: StorageArgs) -> ExitCode {
     match args.command {
         StorageCommand::Compare(args) => super::run(compare::main(args)),
         StorageCommand::Probe(args) => super::run(probe::main(args)),
+        StorageCommand::Check(args) => check::main(&args),
         StorageCommand::Profiles(args) => super::run(async { profiles::main(&args) }),
         StorageCommand::Why(args) => super::run(async { why::main(&args) }),
     }

@@ -23,6 +23,8 @@ const BOUNDLESS_BYTES: u64 = 1 << 60;
 pub struct RealDisk {
     root: PathBuf,
     is_nfs: bool,
+    /// Whatever lies there must not make the reader hang.
+    is_wary: bool,
 }
 
 /// Why a directory cannot hold a journal.
@@ -61,7 +63,30 @@ impl RealDisk {
             let recover = std::fs::read_to_string(RECOVER_LOST_LOCKS).ok();
             mount.check(recover.as_deref())?;
         }
-        Ok(RealDisk { root, is_nfs })
+        Ok(RealDisk {
+            root,
+            is_nfs,
+            is_wary: false,
+        })
+    }
+
+    /// A directory to be read and not to be trusted: it may be mounted anyhow, and what is there
+    /// under a journal's names may be no file at all, at which a reader would wait for ever.
+    ///
+    /// # Errors
+    /// [`OpenDirectoryError::Io`]
+    pub fn open_to_inspect(root: &Path) -> Result<RealDisk, OpenDirectoryError> {
+        let io = |source| OpenDirectoryError::Io {
+            path: root.display().to_string(),
+            source,
+        };
+        let root = root.canonicalize().map_err(io)?;
+        std::fs::read_dir(&root).map_err(io)?;
+        Ok(RealDisk {
+            root,
+            is_nfs: false,
+            is_wary: true,
+        })
     }
 
     /// True for storage that grows as it is used and is never full, like Amazon EFS, which calls itself
@@ -80,6 +105,12 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
+        if self.is_wary && !std::fs::metadata(self.root.join(path))?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
         let mut options = OpenOptions::new();
         match how {
             Open::Read => options.read(true),
