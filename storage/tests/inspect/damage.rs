@@ -62,7 +62,7 @@ pub(crate) fn hurt(world: &World, disk: &FaultyDisk, dice: &mut Dice) -> String 
         0..=2 => {
             edit(disk, &path, |bytes| {
                 if let Some(byte) = bytes.get_mut(at) {
-                    *byte ^= 1 << (at % 8)
+                    *byte ^= 1 << (at % 8);
                 }
             });
             format!("flipped {name} at {at}")

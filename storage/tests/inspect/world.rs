@@ -1,12 +1,13 @@
 //! A journal with everything in it, and what must be in it by an in-memory model.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::clock::RealClock;
-use storage::disk::Disk;
+use storage::disk::{Disk, DiskFile, Open};
 use storage::inspect::{Names, Report, Salvaged, salvage};
 use storage::journal::JournalOptions;
 use storage::{Backlog, BacklogId, Decision, Entry, Location, Position, Store};
@@ -40,6 +41,92 @@ pub(crate) fn save(disk: &FaultyDisk) -> (FaultyDisk, Salvaged) {
     (out, saved.expect("saved"))
 }
 
+/// Where a record has its kind, and the kind of a moved message.
+const KIND_OFFSET: usize = 16;
+pub(crate) const MOVE: u8 = 15;
+
+/// What the keeper of a world leaves behind. What it does by itself comes when it comes, and a test of
+/// damage must know what is needed of what it hurts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// It sees no segments: nothing is moved or removed, and only full intervals make checkpoints.
+    Everything,
+    /// It moves messages, and the segments they came from stay: the host crashed before their
+    /// removal was durable.
+    OldSegments,
+    /// It does what it does in a broker.
+    WhatIsNeeded,
+}
+
+/// A disk with such a keeper.
+struct KeptDisk {
+    disk: FaultyDisk,
+    keeping: Keeping,
+}
+
+impl KeptDisk {
+    fn is_for(&self, keeping: Keeping, path: &Path) -> bool {
+        let is_keeper = std::thread::current().name() == Some("baton-journal keeper");
+        self.keeping == keeping && is_keeper && path.starts_with("journal")
+    }
+}
+
+impl Disk for KeptDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.open(path, how)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        if self.is_for(Keeping::Everything, directory) {
+            return Ok(Vec::new());
+        }
+        self.disk.list(directory)
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_directory(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if self.is_for(Keeping::OldSegments, path) {
+            return Ok(());
+        }
+        self.disk.remove(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.disk.sync_directory(path)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes()
+    }
+}
+
+/// A tenure with such a keeper.
+pub(crate) fn begin_keeping(
+    disk: &FaultyDisk,
+    epoch: u64,
+    options: JournalOptions,
+    keeping: Keeping,
+) -> Tenure {
+    let disk = disk.clone();
+    begin_with(Arc::new(KeptDisk { disk, keeping }), epoch, options)
+}
+
+/// Ends a tenure without a word, and waits until it writes nothing any more.
+pub(crate) fn abandon(tenure: Tenure) {
+    tenure.settle();
+    tenure.store.abandon();
+    let all = tenure.store.clone();
+    drop(tenure);
+    wait_for("the threads' end", || Arc::strong_count(&all) == 1);
+}
+
 /// What one message is.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
@@ -54,6 +141,8 @@ pub(crate) struct World {
     pub(crate) sent: BTreeMap<Vec<u8>, Sent>,
     /// What is pending, with the place of its record.
     pub(crate) pending: BTreeMap<Vec<u8>, (BacklogId, Position, Location)>,
+    /// What was moved, pending or not.
+    pub(crate) moved: BTreeSet<Vec<u8>>,
     pub(crate) prepared: usize,
     /// The files without damage.
     pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
@@ -106,6 +195,22 @@ impl Writer<'_> {
         self.tenure.store.acknowledge(backlog, &positions).unwrap();
     }
 
+    /// Leaves every twelfth message, so that the others' segments are worth leaving.
+    fn thin_out(&self, backlogs: &[Arc<Backlog>], keeping: Keeping) {
+        for backlog in backlogs {
+            let all = entries(backlog).into_iter().enumerate();
+            let gone = all.filter(|(index, _)| index % 12 != 11);
+            let gone: Vec<Position> = gone.map(|(_, (position, _))| position).collect();
+            self.tenure.store.acknowledge(backlog, &gone).unwrap();
+        }
+        self.tenure.settle();
+        wait_for("messages that move", || {
+            let space = self.tenure.store.space();
+            let is_removed = keeping == Keeping::OldSegments || space.removed_segments > 0;
+            space.moved_messages > 0 && is_removed
+        });
+    }
+
     /// A round of everything.
     fn round(&mut self, backlogs: &[Arc<Backlog>], round: u32) {
         for (index, backlog) in backlogs.iter().enumerate() {
@@ -148,10 +253,19 @@ pub(crate) const SMALL: JournalOptions = JournalOptions {
 impl World {
     /// Three tenures; with or without checkpoints.
     pub(crate) fn new(options: JournalOptions) -> World {
+        World::written(options, Keeping::Everything)
+    }
+
+    /// The same where all but a few messages were consumed and the others moved, in each tenure.
+    pub(crate) fn moving(options: JournalOptions, keeping: Keeping) -> World {
+        World::written(options, keeping)
+    }
+
+    fn written(options: JournalOptions, keeping: Keeping) -> World {
         let disk = FaultyDisk::default();
         let (mut sent, mut number) = (BTreeMap::new(), 0);
         for epoch in 1..=3 {
-            let tenure = begin(&disk, epoch, options);
+            let tenure = begin_keeping(&disk, epoch, options, keeping);
             if epoch == 1 {
                 for name in ["orders", "bills", "letters"] {
                     tenure.backlog(name);
@@ -168,6 +282,9 @@ impl World {
             for round in 0..12 {
                 writer.round(&backlogs, round);
             }
+            if keeping != Keeping::Everything {
+                writer.thin_out(&backlogs, keeping);
+            }
             if epoch == 2 {
                 writer.transact(b"prepared", &backlogs[2]);
                 let (position, _) = entries(&backlogs[0])[0];
@@ -180,11 +297,7 @@ impl World {
                     .decide(b"decided", Decision::Commit, false)
                     .unwrap();
             }
-            tenure.settle();
-            tenure.store.abandon();
-            let all = tenure.store.clone();
-            drop(tenure);
-            wait_for("the threads' end", || Arc::strong_count(&all) == 1);
+            abandon(tenure);
         }
         World::of(disk.copy(), sent)
     }
@@ -206,6 +319,7 @@ impl World {
             }
         }
         World {
+            moved: moved_bodies(&files),
             prepared: state.prepared().len(),
             disk,
             sent,
@@ -237,6 +351,27 @@ impl World {
         batches
     }
 
+    /// The kind of the record at a place.
+    pub(crate) fn kind_at(&self, location: Location) -> u8 {
+        self.files[&self.path_of(location)][location.offset as usize + KIND_OFFSET]
+    }
+
+    /// Whether there is a record that moved it.
+    pub(crate) fn was_moved(&self, body: &[u8]) -> bool {
+        self.moved.contains(body)
+    }
+
+    /// The places of a body's records in all segments: the old ones and, if it is pending, its own.
+    pub(crate) fn copies_of(&self, body: &[u8]) -> Vec<(PathBuf, usize)> {
+        let mut copies = Vec::new();
+        for path in self.segments() {
+            let windows = self.files[&path].windows(body.len()).enumerate();
+            let found = windows.filter(|(_, window)| *window == body);
+            copies.extend(found.map(|(at, _)| (path.clone(), at)));
+        }
+        copies
+    }
+
     pub(crate) fn path_of(&self, location: Location) -> PathBuf {
         path_in(&self.files, location)
     }
@@ -255,6 +390,37 @@ impl World {
             .expect("in a batch");
         disk.bytes(&path).get(start..end) == Some(&self.files[&path][start..end])
     }
+}
+
+/// The bodies of all records that move a message.
+fn moved_bodies(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeSet<Vec<u8>> {
+    let mut moved = BTreeSet::new();
+    for bytes in files.values() {
+        for (at, _) in bytes
+            .windows(8)
+            .enumerate()
+            .filter(|(_, w)| *w == b"message ")
+        {
+            let end = bytes[at..].iter().position(|byte| !is_text(*byte));
+            let body = bytes[at..at + end.unwrap_or(bytes.len() - at)].to_vec();
+            // Where its record begins is not told; the record's length leads from there to here.
+            let starts = (at.saturating_sub(200)..at).filter(|start| {
+                let length = bytes.get(*start..start + 4);
+                length == Some(&((at + body.len() - start) as u32).to_le_bytes())
+            });
+            if starts
+                .into_iter()
+                .any(|start| bytes[start + KIND_OFFSET] == MOVE)
+            {
+                moved.insert(body);
+            }
+        }
+    }
+    moved
+}
+
+fn is_text(byte: u8) -> bool {
+    byte == b' ' || byte == b'.' || byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
 
 /// An abandoned tenure may leave an empty segment of the same number.
@@ -277,16 +443,20 @@ fn record_body(files: &BTreeMap<PathBuf, Vec<u8>>, entry: &Entry) -> Vec<u8> {
     record[at.expect("a body")..].to_vec()
 }
 
+/// A backlog's name and bodies.
+pub(crate) type Waiting = (String, Vec<(Position, Vec<u8>)>);
+
 /// What a broker that starts on a directory finds: for each backlog its bodies in dispatch order.
 pub(crate) struct Started {
-    pub(crate) by_backlog: BTreeMap<u32, (String, Vec<(Position, Vec<u8>)>)>,
+    pub(crate) by_backlog: BTreeMap<u32, Waiting>,
     pub(crate) redelivered_below: BTreeMap<u32, u64>,
     pub(crate) prepared: usize,
     pub(crate) sequence: Option<u64>,
 }
 
 pub(crate) fn start(disk: &FaultyDisk) -> Started {
-    let tenure = begin(disk, 1000, OPTIONS);
+    // Messages are read below by the places of now.
+    let tenure = begin_keeping(disk, 1000, OPTIONS, Keeping::Everything);
     let store: &Store = &tenure.store;
     let mut started = Started {
         by_backlog: BTreeMap::new(),
