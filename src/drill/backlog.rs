@@ -156,6 +156,7 @@ async fn take_out(
     let work = Work {
         queue: loaded.queue.clone(),
         consumers: CLIENTS,
+        first: 0,
         batch: BATCH,
         authorities: Default::default(),
     };

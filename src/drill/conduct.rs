@@ -1,10 +1,11 @@
 //! A whole drill, from the start of the pair to the report.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::backlog;
 use super::chronicle::Chronicle;
+use super::drain::{self, SILENCE, drain};
 use super::ledger::Ledger;
 use super::load::Load;
 use super::message::Codec;
@@ -19,13 +20,6 @@ use super::timeline::Spread;
 use super::verdict::judge;
 use super::witness::Witness;
 use super::{DrillArgs, DrillError};
-
-/// Calm in which nothing more may come after everything was consumed.
-const LINGER: Duration = Duration::from_millis(500);
-/// Silence after which what has not come is taken for lost.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked whether everything was consumed.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs the drill on a prepared place.
 pub(super) async fn conduct(
@@ -48,7 +42,7 @@ pub(super) async fn conduct(
 
     let mut random = Random::new(seed);
     let codec = Codec::new(random.next(), args.size);
-    let ledger = Ledger::new(args.producers + super::load::PROBES, args.consumers);
+    let ledger = Ledger::new(drain::producers(args), drain::consumers(args));
     let witness = Arc::new(Witness::new(started, codec, ledger));
     let mut load = Load::start(args, &pair.url, &pair.addresses, &witness).await?;
     let mut stage = Stage {
@@ -71,11 +65,10 @@ pub(super) async fn conduct(
     let rounds = run_rounds(&mut stage, progress).await?;
     progress.note("draining ...");
     let mut complaints = load.producers.stop(args.timeout).await;
-    drain(&stage, args.timeout.min(DRAIN_PATIENCE)).await;
-    complaints.extend(load.consumers.stop(args.timeout).await);
+    complaints.extend(drain(&stage, &mut load.consumers, progress).await);
     let mut mixed = match mix {
         None => Outcome::default(),
-        Some(mix) => mix.finish(args.timeout.min(DRAIN_PATIENCE)).await,
+        Some(mix) => mix.finish(args.timeout.min(SILENCE)).await,
     };
     complaints.append(&mut mixed.complaints);
 
@@ -180,21 +173,6 @@ async fn run_rounds(stage: &mut Stage<'_>, progress: &Progress) -> Result<Vec<Ro
         }
     }
     Ok(rounds)
-}
-
-/// Waits until every acknowledged message is consumed, or nothing comes any more.
-async fn drain(stage: &Stage<'_>, patience: Duration) {
-    let patience_us = patience.as_micros() as u64;
-    let begun_us = stage.witness.now_us();
-    while stage.witness.unconsumed(1) > 0 {
-        let last_us = stage.witness.last_delivery_us().max(begun_us);
-        if stage.witness.now_us().saturating_sub(last_us) > patience_us {
-            return;
-        }
-        tokio::time::sleep(DRAIN_INTERVAL).await;
-    }
-    // A message that should not come would come now.
-    tokio::time::sleep(LINGER).await;
 }
 
 fn setup(args: &DrillArgs, pair: &Pair, place: &Place) -> Setup {

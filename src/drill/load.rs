@@ -116,6 +116,7 @@ impl Load {
         let work = Work {
             queue: args.queue.clone(),
             consumers: args.consumers,
+            first: 0,
             batch: args.batch,
             authorities: authorities.clone(),
         };
@@ -386,6 +387,8 @@ impl Probe {
 pub(super) struct Work {
     pub(super) queue: String,
     pub(super) consumers: usize,
+    /// Number of the first of them in the ledger.
+    pub(super) first: usize,
     /// Messages in a transaction.
     pub(super) batch: usize,
     /// `host:port` of each broker.
@@ -399,7 +402,7 @@ pub(super) async fn start_consumers(
     witness: &Arc<Witness>,
 ) -> Result<Crew, DrillError> {
     let mut crew = Crew::new();
-    for number in 0..work.consumers {
+    for number in work.first..work.first + work.consumers {
         let client = ConsumingClient::open(url, number, work.clone(), Arc::clone(witness))
             .await
             .map_err(load_error("connect a consumer", url))?;
@@ -429,6 +432,10 @@ impl ConsumingClient {
         let mut uri = ClientUri::parse(url)?;
         // The client would hide messages that come twice; the ledger is to see them.
         uri.jms.connection.check_for_duplicates = false;
+        // A client puts aside what was delivered more than 6 times before, and each break of its
+        // connection counts for all that was sent ahead to it: on a slow pair that would happen to
+        // messages that nobody has looked at. The ledger wants everything to come again.
+        uri.jms.redelivery.maximum_redeliveries = None;
         let connection = ConnectionBuilder::new(uri).connect().await?;
         let session = connection.session(AckMode::Transacted).await?;
         let consumer = session

@@ -12,6 +12,7 @@ mod bits;
 mod chronicle;
 mod command;
 mod conduct;
+mod drain;
 mod endure;
 mod error;
 mod fault;

@@ -277,6 +277,33 @@ impl Witness {
         self.inner.lock().ledger.unconsumed(max)
     }
 
+    /// Whether nothing more need come for the ledger to be complete.
+    pub(super) fn is_settled(&self) -> bool {
+        self.inner.lock().ledger.is_settled()
+    }
+
+    /// Whether `key` was delivered to anybody.
+    pub(super) fn is_delivered(&self, key: MessageKey) -> bool {
+        self.inner.lock().ledger.is_delivered(key)
+    }
+
+    /// The pair served nobody at the end.
+    pub(super) fn unserved(&self) {
+        self.inner.lock().ledger.unserved();
+    }
+
+    /// The broker acknowledged a send that belongs neither to the load nor to a probe.
+    pub(super) fn acknowledged_beside(&self, key: MessageKey) {
+        self.inner.lock().ledger.acknowledged(key);
+    }
+
+    /// A message with this body is in the dead letter queue.
+    pub(super) fn dead_letter(&self, body: &[u8]) {
+        if let Ok(received) = self.codec.read(body) {
+            self.inner.lock().ledger.dead_letter(received.key);
+        }
+    }
+
     /// How many sends of the load were acknowledged so far.
     pub(super) fn acknowledged_count(&self) -> u64 {
         self.inner.lock().acknowledged

@@ -21,9 +21,11 @@
 //!   and may come out of turn. Brokers may flag more than was seen, so a second rule looks at what
 //!   the drill itself sees for the first time, flagged or not: that comes in order, too, to one
 //!   consumer within one life of its connection.
+//! - *Nothing put aside.* No message is found in the dead letter queue. One that is there is not
+//!   lost, so it is counted by itself.
 //! - *Nothing else.* Every message received was sent, and is intact.
 //!
-//! Memory: five bits for each message, plus the messages of open and of undecided transactions.
+//! Memory: six bits for each message, plus the messages of open and of undecided transactions.
 
 use super::bits::Bits;
 use super::message::MessageKey;
@@ -42,6 +44,7 @@ pub(super) struct Ledger {
     undecided: Vec<Undecided>,
     counts: Counts,
     examples: Examples,
+    is_unserved: bool,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +56,7 @@ struct ProducerPage {
     delivered: Bits,
     consumed: Bits,
     in_doubt: Bits,
+    dead: Bits,
 }
 
 #[derive(Debug)]
@@ -78,6 +82,13 @@ struct Held {
 #[derive(Debug)]
 struct Undecided {
     held: Vec<Held>,
+}
+
+impl Undecided {
+    fn is_torn(&self) -> bool {
+        let came_again = self.held.iter().filter(|held| held.came_again).count();
+        (1..self.held.len()).contains(&came_again)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -142,6 +153,11 @@ pub struct Tally {
     pub lost: u64,
     /// Of `lost`: not even delivered.
     pub lost_never_delivered: u64,
+    /// Acknowledged and not consumed when the drill ended, at which time the pair served nobody: it
+    /// cannot be said whether they are lost.
+    pub missing: u64,
+    /// Acknowledged, never consumed, and found in the dead letter queue.
+    pub dead_lettered: u64,
     /// Delivered again without the flag.
     pub redelivered_unflagged: u64,
     /// Delivered again after the commit that consumed them was acknowledged.
@@ -180,6 +196,7 @@ impl Ledger {
             undecided: Vec::new(),
             counts: Counts::default(),
             examples: Examples::default(),
+            is_unserved: false,
         }
     }
 
@@ -308,6 +325,23 @@ impl Ledger {
         }
     }
 
+    /// Message `key` is in the dead letter queue, so no commit has consumed it.
+    pub(super) fn dead_letter(&mut self, key: MessageKey) {
+        if let Some(page) = self.producers.get_mut(key.producer as usize) {
+            page.dead.insert(key.sequence);
+            page.in_doubt.remove(key.sequence);
+            let undecided = self.undecided.iter_mut().flat_map(|one| &mut one.held);
+            for held in undecided.filter(|held| held.key == key) {
+                held.came_again = true;
+            }
+        }
+    }
+
+    /// The pair served nobody at the end, so what has not come may still be there.
+    pub(super) fn unserved(&mut self) {
+        self.is_unserved = true;
+    }
+
     /// A consumer received something that the drill did not send.
     pub(super) fn foreign(&mut self) {
         self.counts.foreign += 1;
@@ -362,13 +396,29 @@ impl Ledger {
             .count()
     }
 
+    /// Whether nothing more need come: every acknowledged message is consumed, and no commit in
+    /// doubt has been seen to come again in part.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unconsumed(1) == 0 && !self.undecided.iter().any(Undecided::is_torn)
+    }
+
+    /// Whether `key` was delivered to anybody.
+    pub(super) fn is_delivered(&self, key: MessageKey) -> bool {
+        let page = self.producers.get(key.producer as usize);
+        page.is_some_and(|page| page.delivered.contains(key.sequence))
+    }
+
     /// The sums so far. What counts as lost is only meaningful after the queue was drained.
     pub(super) fn tally(&self) -> Tally {
         let sum = |of: fn(&ProducerPage) -> u64| self.producers.iter().map(of).sum::<u64>();
         let mut examples = self.examples.0.clone();
-        let (mut lost, mut lost_never_delivered) = (0, 0);
+        let (mut lost, mut lost_never_delivered, mut dead_lettered) = (0, 0, 0);
         for (producer, page) in self.producers.iter().enumerate() {
             for sequence in page.acknowledged.without([&page.consumed, &page.in_doubt]) {
+                if page.dead.contains(sequence) {
+                    dead_lettered += 1;
+                    continue;
+                }
                 lost += 1;
                 let was_delivered = page.delivered.contains(sequence);
                 lost_never_delivered += u64::from(!was_delivered);
@@ -378,16 +428,17 @@ impl Ledger {
                     } else {
                         "never delivered"
                     };
+                    let what = if self.is_unserved { "missing" } else { "lost" };
                     examples.push(format!(
-                        "lost: producer {producer}, message {sequence}, {how}"
+                        "{what}: producer {producer}, message {sequence}, {how}"
                     ));
                 }
             }
         }
-        let is_torn = |one: &&Undecided| {
-            one.held.iter().any(|held| held.came_again)
-                && !one.held.iter().all(|held| held.came_again)
-        };
+        let missing = if self.is_unserved { lost } else { 0 };
+        if self.is_unserved {
+            (lost, lost_never_delivered) = (0, 0);
+        }
         let counts = &self.counts;
         Tally {
             sent: sum(|page| page.begun),
@@ -412,10 +463,12 @@ impl Ledger {
             order_checked: counts.ordered,
             lost,
             lost_never_delivered,
+            missing,
+            dead_lettered,
             redelivered_unflagged: counts.redelivered_unflagged,
             redelivered_after_commit: counts.redelivered_after_commit,
             out_of_order: counts.out_of_order,
-            torn_transactions: self.undecided.iter().filter(is_torn).count() as u64,
+            torn_transactions: self.undecided.iter().filter(|one| one.is_torn()).count() as u64,
             refused: sum(|page| page.refused.count()),
             unanswered: sum(|page| {
                 page.begun
@@ -440,6 +493,14 @@ impl Tally {
     pub fn violations(&self) -> Vec<String> {
         [
             (self.lost, "acknowledged messages were lost"),
+            (
+                self.missing,
+                "acknowledged messages had not come when the pair served nobody any more",
+            ),
+            (
+                self.dead_lettered,
+                "acknowledged messages are in the dead letter queue",
+            ),
             (
                 self.redelivered_unflagged,
                 "messages came again without the redelivered flag",

@@ -460,3 +460,43 @@ fn correct_history(random: &mut Random) -> Tally {
     }
     ledger.tally()
 }
+
+#[test]
+fn message_in_the_dead_letter_queue_is_not_lost_but_told() {
+    let mut ledger = ledger_with(2);
+    ledger.delivered(0, key(0, 0), false, None);
+    ledger.in_doubt(0);
+    ledger.dead_letter(key(0, 0));
+    ledger.dead_letter(key(0, 1));
+    let tally = ledger.tally();
+    assert_eq!((tally.lost, tally.consumed_in_doubt), (0, 0));
+    assert_eq!(
+        tally.violations(),
+        ["2 acknowledged messages are in the dead letter queue"]
+    );
+}
+
+#[test]
+fn what_a_pair_that_serves_nobody_did_not_deliver_is_missing_and_not_lost() {
+    let mut ledger = ledger_with(2);
+    ledger.unserved();
+    let tally = ledger.tally();
+    assert_eq!((tally.lost, tally.missing), (0, 2));
+    assert_eq!(tally.violations().len(), 1);
+}
+
+#[test]
+fn ledger_is_settled_when_nothing_more_need_come() {
+    let mut ledger = ledger_with(2);
+    ledger.delivered(0, key(0, 0), false, None);
+    ledger.delivered(0, key(0, 1), false, None);
+    assert!(!ledger.is_settled());
+    ledger.in_doubt(0);
+    assert!(ledger.is_settled(), "the commit may have taken effect");
+    ledger.delivered(1, key(0, 0), true, None);
+    ledger.committed(1);
+    assert!(!ledger.is_settled(), "the rest has to come, too");
+    ledger.delivered(1, key(0, 1), true, None);
+    ledger.committed(1);
+    assert!(ledger.is_settled());
+}

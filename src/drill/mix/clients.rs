@@ -154,6 +154,9 @@ fn arrival_of(message: &Message, key: Key, is_certain: bool) -> Result<Arrival, 
 async fn connect(url: &str, client_id: Option<&str>) -> Result<Connection, ClientError> {
     let mut uri = ClientUri::parse(url)?;
     uri.jms.connection.check_for_duplicates = false;
+    // As for the plain load: a connection that breaks again and again is no reason to put its
+    // messages aside.
+    uri.jms.redelivery.maximum_redeliveries = None;
     let mut builder = ConnectionBuilder::new(uri);
     if let Some(id) = client_id {
         builder = builder.client_id(id);

@@ -35,7 +35,8 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_millis(500);
 /// How long the dead letter queue is looked at.
 const BROWSE_PATIENCE: Duration = Duration::from_secs(5);
-const DEAD_LETTER_QUEUE: &str = "ActiveMQ.DLQ";
+/// Where brokers put what clients refuse, unless they are configured otherwise.
+pub(super) const DEAD_LETTER_QUEUE: &str = "ActiveMQ.DLQ";
 
 /// Something that applications use beside plain queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

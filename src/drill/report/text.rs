@@ -238,8 +238,16 @@ fn ledger(text: &mut String, report: &Report) -> fmt::Result {
         let what = format!("backlog found at the end ({})", backlog.counted);
         facts(&[(&what, found)])?;
     }
+    facts(&[("LOST: acknowledged, never consumed", tally.lost)])?;
+    for (what, count) in [
+        ("NOT COME when the pair served nobody", tally.missing),
+        ("IN THE DEAD LETTER QUEUE", tally.dead_lettered),
+    ] {
+        if count > 0 {
+            facts(&[(what, count)])?;
+        }
+    }
     facts(&[
-        ("LOST: acknowledged, never consumed", tally.lost),
         ("REDELIVERED without the flag", tally.redelivered_unflagged),
         (
             "REDELIVERED after the commit was acknowledged",
