@@ -18,8 +18,8 @@ use storage::member::Sabotage;
 
 use faults::{Plan, run};
 
-/// In a debug build about twenty seconds on one core.
-const SEEDS: u64 = 150;
+/// In a debug build about half a minute on two cores.
+const SEEDS: u64 = 60;
 /// Within so many seeds a broken protocol must show.
 const SABOTAGE_SEEDS: u64 = 400;
 
