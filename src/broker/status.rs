@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use openwire::{Destination, DestinationKind};
 use serde::Serialize;
+use storage::journal::SpaceUsage;
 
 use super::destination::Target;
 use super::queue::Counters;
@@ -34,41 +35,18 @@ pub struct BrokerStatus {
 /// How the journal directory's space is used.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct SpaceStatus {
-    /// Bytes of all segments and checkpoints, as the keeper last saw them.
-    pub disk_bytes: u64,
-    /// Bytes of the records of all pending messages, each counted once.
-    pub live_bytes: u64,
+    /// As the journal's keeper last saw it.
+    #[serde(flatten)]
+    pub usage: SpaceUsage,
     /// What `disk_bytes` is kept below: twice the live bytes and two segments.
     pub bound_bytes: u64,
-    /// Segments, the one being filled and the next one included.
-    pub segments: u64,
-    /// Bytes of a segment.
-    pub segment_bytes: u64,
-    /// Bytes of the checkpoints that are there.
-    pub checkpoint_bytes: u64,
-    /// Checkpoints written in this tenure.
-    pub checkpoints: u64,
-    /// Messages moved out of sparse segments in this tenure.
-    pub moved_messages: u64,
-    /// Bytes written for that.
-    pub moved_bytes: u64,
-    /// Segments removed in this tenure.
-    pub removed_segments: u64,
 }
 
-impl From<storage::journal::SpaceUsage> for SpaceStatus {
-    fn from(usage: storage::journal::SpaceUsage) -> Self {
+impl From<SpaceUsage> for SpaceStatus {
+    fn from(usage: SpaceUsage) -> Self {
         SpaceStatus {
-            disk_bytes: usage.disk_bytes,
-            live_bytes: usage.live_bytes,
+            usage,
             bound_bytes: 2 * usage.live_bytes + 2 * usage.segment_bytes,
-            segments: usage.segments,
-            segment_bytes: usage.segment_bytes,
-            checkpoint_bytes: usage.checkpoint_bytes,
-            checkpoints: usage.checkpoints,
-            moved_messages: usage.moved_messages,
-            moved_bytes: usage.moved_bytes,
-            removed_segments: usage.removed_segments,
         }
     }
 }

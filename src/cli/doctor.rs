@@ -12,6 +12,7 @@ use serde_json::json;
 use storage::doctor::{Examination, Expectation, Helper, Settings, Severity, examine, help};
 
 use super::broker::parse_assignment;
+use super::wrap::wrapped;
 use crate::config::{Config, Override, Time};
 
 /// Only warnings were found.
@@ -148,7 +149,7 @@ fn render(examination: &Examination) -> String {
             mount.point.display(),
             mount.kind
         );
-        text += &wrapped(&options.replace(',', ", "), "    ", "    ");
+        text += &indented(&options.replace(',', ", "), "    ", "    ");
     }
     for finding in &examination.findings {
         let sign = match finding.severity {
@@ -158,16 +159,16 @@ fn render(examination: &Examination) -> String {
             Severity::Bad => "BAD    ",
         };
         let head = format!("  {sign} {:<9} ", finding.topic);
-        text += &wrapped(&finding.text, &head, &" ".repeat(head.len()));
+        text += &indented(&finding.text, &head, &" ".repeat(head.len()));
         if let Some(remedy) = &finding.remedy {
             let head = " ".repeat(20);
-            text += &wrapped(remedy, &format!("{head}-> "), &format!("{head}   "));
+            text += &indented(remedy, &format!("{head}-> "), &format!("{head}   "));
         }
     }
     text += "\nFrom a fault until the other broker serves\n";
     for one in &examination.takeover {
         text += &format!("  {:<38} {}\n", one.cause, range(one));
-        text += &wrapped(&one.why, "      ", "      ");
+        text += &indented(&one.why, "      ", "      ");
     }
     text += match examination.worst() {
         Severity::Good | Severity::Note => "\nFine.\n",
@@ -185,27 +186,10 @@ fn range(one: &Expectation) -> String {
     }
 }
 
-/// `text` in lines of [`WIDTH`], the first behind `head`, the others behind `indent`.
-fn wrapped(text: &str, head: &str, indent: &str) -> String {
-    let mut lines = String::from(head);
-    let mut column = head.len();
-    let mut is_first = true;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if !is_first && column + 1 + length > WIDTH {
-            lines.push('\n');
-            lines.push_str(indent);
-            column = indent.len();
-        } else if !is_first {
-            lines.push(' ');
-            column += 1;
-        }
-        lines.push_str(word);
-        column += length;
-        is_first = false;
-    }
-    lines.push('\n');
-    lines
+/// `text` in lines of [`WIDTH`], the first behind `head`, the others behind `indent`, which is as long.
+fn indented(text: &str, head: &str, indent: &str) -> String {
+    let lines = wrapped(text, WIDTH - head.len());
+    format!("{head}{}\n", lines.join(&format!("\n{indent}")))
 }
 
 #[cfg(test)]
@@ -214,7 +198,7 @@ mod tests {
 
     #[test]
     fn long_sentences_are_wrapped_behind_their_indent() {
-        let text = wrapped(&"word ".repeat(40), "  ok ", "     ");
+        let text = indented(&"word ".repeat(40), "  ok ", "     ");
         let lines: Vec<_> = text.lines().collect();
         assert!(
             lines.len() == 3 && lines.iter().all(|line| line.len() <= WIDTH),

@@ -18,6 +18,7 @@ mod storage;
 mod table;
 mod transactions;
 mod uri;
+mod wrap;
 
 use std::future::Future;
 use std::process::ExitCode;

@@ -36,6 +36,7 @@ pub use error::DrillError;
 pub use latency::{Percentiles, PhasePercentiles};
 pub use ledger::Tally;
 pub use mix::{Strand, StrandTally};
+pub(crate) use report::thousands;
 pub use report::{Backlog, Report, Round, SeriesReport, Setup};
 pub use timeline::{Milestones, Spread};
 pub use verdict::Verdict;

@@ -1,11 +1,13 @@
 //! The only door to the shared directory.
 //!
-//! Nothing else in the product opens files there, so that the simulation can stand in for it. No
+//! Nothing else in the product opens files there, so that the simulation can stand in for it; only the
+//! doctor looks past it, because it has to work where a directory is refused. No
 //! caller holds a mutex across a call: on NFS every one of them can block without limit.
 
 use std::io;
 use std::path::Path;
 
+pub(crate) mod lock;
 mod meter;
 pub mod mount;
 mod real;

@@ -14,12 +14,13 @@ use storage::probe::Prediction;
 
 use super::expect::Expectation;
 use super::load::{self, Broker, Sent, Work};
-use super::show::{bar, rate, thousands, time, write};
+use super::show::{bar, rate, time, write};
 use super::target::Target;
 use super::{picture, probe};
 use crate::cli::client::parse_size;
 use crate::cli::table::align;
 use crate::config::Config;
+use crate::drill::thousands;
 
 /// Compare storage: the same persistent load on several directories and latency profiles
 ///

@@ -10,6 +10,7 @@ use storage::probe::{Prediction, ProbeReport};
 
 use super::compare::{Column, Outcome};
 use super::show::{rate, time};
+use crate::cli::wrap::wrapped;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
@@ -298,22 +299,4 @@ fn short(name: &str) -> String {
     }
     let tail: String = name.chars().skip(count - MOST + 1).collect();
     format!("\u{2026}{tail}")
-}
-
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines
-            .last_mut()
-            .filter(|line| line.len() + word.len() < width);
-        match line {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            None => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::drill::thousands;
+
 /// Three digits and a unit.
 pub(super) fn time(time: Duration) -> String {
     let us = time.as_secs_f64() * 1e6;
@@ -25,19 +27,6 @@ pub(super) fn rate(per_second: f64) -> String {
         ..10.0 => format!("{per_second:.1}"),
         _ => thousands(per_second.round() as u64),
     }
-}
-
-/// `12,345`.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Progress on standard error, if that is a terminal.

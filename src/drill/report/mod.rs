@@ -319,7 +319,7 @@ fn millis(us: u64) -> String {
 }
 
 /// A number with its thousands set apart.
-fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

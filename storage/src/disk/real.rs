@@ -1,19 +1,15 @@
-//! The shared directory as the operating system sees it. Only this file names `nix` locks,
-//! `rustix` and `fs2`.
+//! The shared directory as the operating system sees it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 use nix::sys::statfs::{NFS_SUPER_MAGIC, fstatfs};
 use rustix::io::{ReadWriteFlags, pwritev2};
 
 use super::mount::{MountError, RECOVER_LOST_LOCKS, mount_of};
-use super::{Disk, DiskFile, Open};
+use super::{Disk, DiskFile, Open, lock};
 
 /// No disk is as large.
 const BOUNDLESS_BYTES: u64 = 1 << 60;
@@ -218,35 +214,14 @@ impl DiskFile for RealFile {
     /// name space of its own, so it is taken, too, for tools that look there; on NFS it would be
     /// the same lock twice.
     fn try_lock(&self) -> io::Result<bool> {
-        // The kernel's own types are narrower than the constants' on some architectures.
-        #[allow(clippy::cast_possible_truncation, clippy::useless_conversion)]
-        let whole_file = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        match fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file)) {
-            Ok(_) => {}
-            Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
-            Err(errno) => return Err(errno.into()),
+        if !lock::try_ofd(&self.file)? {
+            return Ok(false);
         }
-        if self.is_nfs {
+        if self.is_nfs || lock::try_flock(&self.file)? {
             return Ok(true);
         }
-        match fs2::FileExt::try_lock_exclusive(&self.file) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
-                let unlock = libc::flock {
-                    l_type: libc::F_UNLCK as libc::c_short,
-                    ..whole_file
-                };
-                fcntl(&self.file, FcntlArg::F_OFD_SETLK(&unlock))?;
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
+        lock::unlock_ofd(&self.file)?;
+        Ok(false)
     }
 }
 

@@ -12,11 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
-
 use super::{Finding, Severity};
+use crate::disk::lock::{try_flock, try_ofd};
 
 /// What a helper says first.
 pub const HELPER_READY: &str = "ready";
@@ -55,33 +52,8 @@ impl LockKind {
     fn try_lock(self, file: &File) -> io::Result<bool> {
         match self {
             LockKind::Ofd => try_ofd(file),
-            LockKind::Flock => match fs2::FileExt::try_lock_exclusive(file) {
-                Ok(()) => Ok(true),
-                Err(error)
-                    if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() =>
-                {
-                    Ok(false)
-                }
-                Err(error) => Err(error),
-            },
+            LockKind::Flock => try_flock(file),
         }
-    }
-}
-
-fn try_ofd(file: &File) -> io::Result<bool> {
-    // The kernel's own types are narrower than the constants' on some architectures.
-    #[allow(clippy::cast_possible_truncation, clippy::useless_conversion)]
-    let whole_file = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file)) {
-        Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(errno) => Err(errno.into()),
     }
 }
 

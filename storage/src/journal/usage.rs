@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Serialize;
+
 use crate::position::{BacklogId, Location};
 
 /// A record of which a pending message was moved elsewhere: who keeps something by its location
@@ -19,7 +21,7 @@ pub struct MovedRecord {
 pub(crate) type OnMoved = Arc<dyn Fn(&[MovedRecord]) + Send + Sync>;
 
 /// How the space of the directory is used, as the active's keeper last saw it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SpaceUsage {
     /// Bytes of all segments and checkpoints. The files may be sparse: this is what they can take.
     pub disk_bytes: u64,
