@@ -35,7 +35,7 @@ use membership::{Backoff, Inbox, Started};
 pub use role::{Occurrence, Role, Step, transition};
 use serving::Serving;
 use state::State;
-pub use status::{Behind, Health, Lock, Queue, Status, StorageTraffic, Transition, Transitions};
+pub use status::{Behind, Health, Lock, Queue, Status, Transition, Transitions};
 pub use watchdog::RUNTIME_THREAD;
 
 /// How long a planned stop waits for the storage to write and to let the locks go.

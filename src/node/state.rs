@@ -193,7 +193,7 @@ impl State {
             epoch: known_epoch.max(member.epoch).0,
             directory: self.directory.clone(),
             storage_profile: self.storage_profile.clone(),
-            storage: self.traffic.traffic().into(),
+            storage: self.traffic.traffic(),
             health,
             lock: Lock {
                 holder: member.holder,

@@ -34,7 +34,7 @@ pub struct Status {
     pub storage_profile: Option<String>,
     /// What was asked of the directory since the process began.
     #[serde(default)]
-    pub storage: StorageTraffic,
+    pub storage: DiskTraffic,
     /// Whether all is well in this role.
     pub health: Health,
     /// What the shared directory says of the active.
@@ -53,30 +53,6 @@ pub struct Status {
     pub queues: Vec<Queue>,
     /// Connections and destinations of an active, as the broker describes them.
     pub broker: Option<serde_json::Value>,
-}
-
-/// What was asked of the shared directory since the process began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StorageTraffic {
-    /// Durable writes.
-    pub writes: u64,
-    /// Bytes written.
-    pub written_bytes: u64,
-    /// Reads that found something.
-    pub reads: u64,
-    /// Bytes read.
-    pub read_bytes: u64,
-}
-
-impl From<DiskTraffic> for StorageTraffic {
-    fn from(traffic: DiskTraffic) -> StorageTraffic {
-        StorageTraffic {
-            writes: traffic.writes,
-            written_bytes: traffic.written_bytes,
-            reads: traffic.reads,
-            read_bytes: traffic.read_bytes,
-        }
-    }
 }
 
 /// Whether all is well.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use failover::{AckMode, Connection, Destination, Message, SendOptions};
 use hdrhistogram::Histogram;
+use storage::disk::DiskTraffic;
 
 use crate::cli::child::{Launch, News, Running, last_lines};
-use crate::node::StorageTraffic;
 
 /// How long a broker may take to serve, and to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,7 +79,7 @@ impl Broker {
         }
     }
 
-    async fn traffic(&self) -> StorageTraffic {
+    async fn traffic(&self) -> DiskTraffic {
         let status = crate::cli::status::ask(&self.http, Duration::from_secs(5)).await;
         status.map(|status| status.storage).unwrap_or_default()
     }
@@ -110,7 +110,7 @@ pub(super) struct Sent {
     /// From a send to its acknowledgement, in microseconds.
     pub(super) latencies_us: Histogram<u64>,
     /// What the broker asked of its directory meanwhile.
-    pub(super) traffic: StorageTraffic,
+    pub(super) traffic: DiskTraffic,
 }
 
 impl Sent {
@@ -168,7 +168,7 @@ pub(super) async fn run(
         messages: latencies_us.len(),
         elapsed,
         latencies_us,
-        traffic: StorageTraffic {
+        traffic: DiskTraffic {
             writes: after.writes.saturating_sub(before.writes),
             written_bytes: after.written_bytes.saturating_sub(before.written_bytes),
             reads: after.reads.saturating_sub(before.reads),

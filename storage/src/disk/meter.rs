@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Disk, DiskFile, Open};
 
 /// How much was asked of a directory so far.
@@ -17,7 +19,7 @@ pub struct DiskCounters {
 }
 
 /// [`DiskCounters`] at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskTraffic {
     /// Durable writes: syncs of something, and writes that were durable at once.
     pub writes: u64,
