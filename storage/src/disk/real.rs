@@ -1,6 +1,6 @@
 //! The shared directory as the operating system sees it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, ReadDir};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -99,6 +99,35 @@ impl RealDisk {
     }
 }
 
+impl RealDisk {
+    /// Opens a directory. A client of NFS that asked for a name before it existed goes on saying for half
+    /// a minute that it is missing, unless it opens the directory above; and who takes a journal for
+    /// missing begins a new one.
+    fn read_directory(&self, directory: &Path) -> io::Result<ReadDir> {
+        let path = self.root.join(directory);
+        let missing = match std::fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => error,
+            other => return other,
+        };
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(missing);
+        };
+        for entry in std::fs::read_dir(above)? {
+            if entry?.file_name() == name {
+                return std::fs::read_dir(&path).map_err(|error| {
+                    // Not `NotFound`: it is there.
+                    let text = format!(
+                        "`{}` is listed but cannot be opened: {error}",
+                        path.display()
+                    );
+                    io::Error::other(text)
+                });
+            }
+        }
+        Err(missing)
+    }
+}
+
 impl Disk for RealDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
         if self.is_wary && !std::fs::metadata(self.root.join(path))?.is_file() {
@@ -122,7 +151,7 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        let entries = std::fs::read_dir(self.root.join(directory))?;
+        let entries = self.read_directory(directory)?;
         let names = entries.map(|entry| entry.map(|entry| entry.file_name().into_string().ok()));
         // A name that is not UTF-8 is none of ours.
         names.filter_map(Result::transpose).collect()
