@@ -7,10 +7,12 @@
 mod activemq_xml;
 mod address;
 mod broker;
+mod encryption;
 mod fault;
 mod http;
 mod interceptors;
 mod journal;
+pub mod keys;
 mod limits;
 mod listeners;
 mod log;
@@ -35,6 +37,7 @@ use crate::broker::policy::Policy;
 
 pub use address::{HostPort, TransportAddress};
 pub use broker::{Behaviour, Broker};
+pub use encryption::Encryption;
 pub use fault::{ConfigError, Fault, Note};
 pub use http::Http;
 pub use journal::Journal;
@@ -65,6 +68,8 @@ pub struct Config {
     pub journal: Journal,
     /// `[storage]`
     pub storage: Storage,
+    /// `[encryption]`
+    pub encryption: Encryption,
     /// `[listeners]`
     pub listeners: Listeners,
     /// `[openwire]`
@@ -96,6 +101,7 @@ impl Default for Config {
             tenure: Tenure::new(),
             journal: Journal::new(),
             storage: Storage::new(),
+            encryption: Encryption::new(),
             listeners: Listeners::new(),
             openwire: OpenWire::new(),
             limits: Limits::new(),
@@ -152,6 +158,7 @@ impl Config {
         config.tenure.read(&mut source);
         config.journal.read(&mut source);
         config.storage.read(&mut source);
+        config.encryption.read(&mut source);
         config.listeners.read(&mut source);
         config.openwire.read(&mut source);
         config.limits.read(&mut source);

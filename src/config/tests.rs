@@ -124,7 +124,7 @@ the configuration has 6 faults:
   baton.toml:7: `tenure.lease = \"ten\"`: expected a time with a unit (ms, s, min, h, d), like \"10s\" or \"500ms\"; a plain number is milliseconds
   baton.toml:8: `tenure.takeover = \"never\"`: expected \"lock\" or \"lock_or_lease\"
   baton.toml:11: `listeners.openwire = [\"tcp://127.0.0.1:8161\", \"ssl://a:1\"]`: expected `tcp://host:port` without options, like \"tcp://127.0.0.1:61616\"
-  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, storage, listeners, openwire, limits, security, policy, virtual_topic, composite_queue, composite_topic, mirrored_queue, destination_path_separator, statistics, time_stamping, force_persistency_mode, redelivery, discarding_dlq, http, log"
+  baton.toml:14: `htpp.listen`: no such section; there are broker, tenure, journal, storage, encryption, listeners, openwire, limits, security, policy, virtual_topic, composite_queue, composite_topic, mirrored_queue, destination_path_separator, statistics, time_stamping, force_persistency_mode, redelivery, discarding_dlq, http, log"
     );
 }
 

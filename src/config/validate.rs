@@ -14,6 +14,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     bounds(config, &mut faults);
     destinations(config, &mut faults);
     tenure(config, &mut faults);
+    encryption(config, &mut faults);
     addresses(config, &mut faults);
     log(config, &mut faults);
     faults.0
@@ -223,6 +224,35 @@ fn tenure(config: &Config, faults: &mut Faults) {
             );
         }
     }
+}
+
+fn encryption(config: &Config, faults: &mut Faults) {
+    let encryption = &config.encryption;
+    let (file, command) = (&encryption.key_file, &encryption.key_command);
+    if !file.value.is_empty() && !command.value.is_empty() {
+        let advice = format!(
+            "`encryption.key_file` ({}) gives the key already: keep one of the two",
+            file.origin
+        );
+        let value = format!("{:?}", command.value);
+        faults.add("encryption.key_command", &command.origin, value, advice);
+    }
+    if command
+        .value
+        .first()
+        .is_some_and(|program| program.trim().is_empty())
+    {
+        let advice =
+            "name a program, and its arguments behind it: [\"vault\", \"read\", \"baton\"]";
+        let value = format!("{:?}", command.value);
+        faults.add("encryption.key_command", &command.origin, value, advice);
+    }
+    faults.time(
+        "encryption.key_command_timeout",
+        &encryption.key_command_timeout,
+        Time::ms(100),
+        Time::ms(600_000),
+    );
 }
 
 fn addresses(config: &Config, faults: &mut Faults) {

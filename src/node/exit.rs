@@ -1,6 +1,9 @@
 //! How a broker process ends, and with which exit code.
 
+use storage::cipher::KeyError;
+
 use super::membership::JoinError;
+use crate::config::keys::KeyLoadError;
 
 /// The end of [`super::run`].
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,12 @@ pub enum Exit {
     /// The membership could not begin.
     #[error(transparent)]
     Start(#[from] JoinError),
+    /// A key of the journal cannot be had.
+    #[error("cannot get the key of the journal: {0}")]
+    Keys(#[from] KeyLoadError),
+    /// The journal is encrypted with a key that the configuration does not give.
+    #[error("{0}")]
+    KeyMissing(KeyError),
     /// The process cannot be told to stop.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
@@ -50,7 +59,11 @@ impl Exit {
     pub const fn code(&self) -> u8 {
         match self {
             Exit::Stopped => 0,
-            Exit::Http { .. } | Exit::Listen { .. } | Exit::Signals(_) => 1,
+            Exit::Http { .. }
+            | Exit::Listen { .. }
+            | Exit::Keys(_)
+            | Exit::KeyMissing(_)
+            | Exit::Signals(_) => 1,
             Exit::Start(JoinError::Panicked(_)) => 70,
             Exit::Start(_) => 1,
             Exit::Panicked(_) => 70,

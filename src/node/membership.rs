@@ -9,7 +9,7 @@ use storage::clock::{Clock, RealClock};
 use storage::disk::{Disk, DiskCounters, MeteredDisk, OpenDirectoryError, RealDisk};
 use storage::latency::LatencyDisk;
 use storage::member::StartError;
-use storage::{Event, Member, MemberOptions};
+use storage::{Event, Keyring, Member, MemberOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -62,6 +62,7 @@ impl Inbox {
     pub(super) fn join(
         &mut self,
         config: Arc<Config>,
+        keys: Keyring,
         traffic: Arc<DiskCounters>,
     ) -> JoinHandle<Started> {
         self.generation += 1;
@@ -81,7 +82,7 @@ impl Inbox {
             Ok(Arc::new(Member::start(
                 disk,
                 clock,
-                options(&config, is_boundless),
+                options(&config, is_boundless, keys),
                 on_event,
             )?))
         })
@@ -152,7 +153,7 @@ fn create_when_missing(directory: &Path) -> Result<(), JoinError> {
     }
 }
 
-fn options(config: &Config, is_boundless: bool) -> MemberOptions {
+fn options(config: &Config, is_boundless: bool, keys: Keyring) -> MemberOptions {
     let (tenure, journal) = (&config.tenure, &config.journal);
     MemberOptions {
         name: config.broker.name.value.clone(),
@@ -165,6 +166,7 @@ fn options(config: &Config, is_boundless: bool) -> MemberOptions {
         fence: tenure.fence.value,
         segment_bytes: u32::try_from(journal.segment_size.value.0).unwrap_or(u32::MAX),
         checkpoint_bytes: journal.checkpoint_every.value.0,
+        keys,
         preallocate: journal.preallocate.value.applies(is_boundless),
     }
 }

@@ -20,13 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::member::{Cause, FenceReason};
-use storage::{Event, Store};
+use storage::{Event, Keyring, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use crate::config::{Config, TransportAddress};
+use crate::config::{Config, TransportAddress, keys};
 use crate::console::{self, DecideError, Decided, TransactionRef};
 
 pub use exit::Exit;
@@ -61,8 +61,29 @@ async fn live(config: Config) -> Exit {
     }
 }
 
+/// Runs the key command, if there is one, where blocking is fine.
+async fn get_keys(config: &Config) -> Result<Keyring, Exit> {
+    let encryption = config.encryption.clone();
+    let loaded = tokio::task::spawn_blocking(move || keys::load(&encryption)).await;
+    let keys = loaded.map_err(|error| Exit::Panicked(format!("getting the key ({error})")))??;
+    if !keys.is_empty() {
+        let ids: Vec<String> = keys.ids().iter().map(ToString::to_string).collect();
+        let known = ids.join(", ");
+        match keys.writing_id() {
+            Some(id) => tracing::info!(key = %id, known, "The journal is written encrypted."),
+            None => tracing::info!(
+                known,
+                "The journal is written plain; older files may be encrypted."
+            ),
+        }
+    }
+    Ok(keys)
+}
+
 struct Node {
     config: Arc<Config>,
+    /// The keys of the journal, got once: a later membership must not depend on a key server.
+    keys: Keyring,
     state: Arc<State>,
     inbox: Inbox,
     /// A membership that is being started.
@@ -78,6 +99,7 @@ impl Node {
     /// Opens the health port and checks what can be checked without the shared directory.
     async fn prepare(config: Config) -> Result<Node, Exit> {
         let signals = Signals::new()?;
+        let keys = get_keys(&config).await?;
         let state = State::new(&config);
         let http = config.http.listen.value.to_string();
         let failed = |error| Exit::Http {
@@ -99,6 +121,7 @@ impl Node {
         tracing::info!(name, directory = %directory.display(), http = %address, "The broker starts.");
         Ok(Node {
             config: Arc::new(config),
+            keys,
             state,
             inbox: Inbox::new(),
             starting: None,
@@ -139,10 +162,11 @@ impl Node {
     /// Starts a new membership in the background: it reads the directory, which can block.
     fn join(&mut self) {
         self.backoff.begun(Instant::now());
-        self.starting = Some(
-            self.inbox
-                .join(Arc::clone(&self.config), self.state.traffic()),
-        );
+        self.starting = Some(self.inbox.join(
+            Arc::clone(&self.config),
+            self.keys.clone(),
+            self.state.traffic(),
+        ));
     }
 
     fn on_started(&mut self, started: Started) -> Result<(), Exit> {
@@ -170,6 +194,11 @@ impl Node {
             Event::Active(store) => self.serve(store).await,
             Event::Fenced(reason) => self.on_fenced(&reason),
             Event::Released => self.on_lost("the membership ended unasked"),
+            Event::KeyMissing(error) => {
+                self.close_at_once();
+                self.state.step(Occurrence::Lost, "a key is missing", None);
+                Err(Exit::KeyMissing(error))
+            }
             Event::Failed(what) => Err(self.fail(what)),
         }
     }
@@ -379,7 +408,9 @@ async fn release(
     let released = async {
         loop {
             match inbox.next().await {
-                Event::Released | Event::Fenced(_) | Event::Failed(_) => return,
+                Event::Released | Event::Fenced(_) | Event::KeyMissing(_) | Event::Failed(_) => {
+                    return;
+                }
                 Event::Standby | Event::TakingOver { .. } | Event::Active(_) => {}
             }
         }

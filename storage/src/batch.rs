@@ -5,8 +5,11 @@ use std::sync::Arc;
 use crc32fast::Hasher;
 
 use crate::chain::SegmentName;
+use crate::cipher::{FileKey, RecordCipher};
 use crate::position::{Epoch, Location, Lsn, SegmentNumber};
-use crate::record::{Frame, Input, Malformed, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RawRecord};
+use crate::record::{
+    Frame, Input, Malformed, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RawRecord, place_changed,
+};
 
 /// Bytes of a batch's header.
 pub(crate) const BATCH_HEADER_BYTES: usize = 32;
@@ -30,6 +33,7 @@ pub(crate) struct Batch {
     crc: Hasher,
     /// The batch in pieces; a record never lies in two of them.
     chunks: Vec<Vec<u8>>,
+    cipher: RecordCipher,
 }
 
 impl Batch {
@@ -52,7 +56,15 @@ impl Batch {
             bytes: BATCH_HEADER_BYTES,
             crc: Hasher::new(),
             chunks: vec![buffer],
+            cipher: RecordCipher::Plain,
         }
+    }
+
+    /// The empty batch, of which the records will be encrypted as its segment's are.
+    pub(crate) fn encrypted(mut self, cipher: RecordCipher) -> Batch {
+        debug_assert_eq!(self.count, 0);
+        self.cipher = cipher;
+        self
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -74,14 +86,27 @@ impl Batch {
     /// Adds a record as the next LSN.
     pub(crate) fn push(&mut self, mut frame: Frame<'_>) -> (Lsn, Location) {
         let lsn = Lsn(self.first_lsn.0 + u64::from(self.count));
-        let crc = frame.place(lsn, self.epoch);
-        self.crc.update(&crc.to_le_bytes());
-        let length = frame.bytes() as u32;
+        let length = frame.bytes() as u32 + self.cipher.tag_bytes() as u32;
         let location = Location {
             segment: self.segment,
             offset: self.end_offset() as u32,
             length,
         };
+        let crc = match self.cipher.clone() {
+            RecordCipher::Plain => {
+                let crc = frame.place(lsn, self.epoch);
+                self.put(frame);
+                crc
+            }
+            RecordCipher::Encrypted(key) => self.put_encrypted(frame, &key, lsn, length as usize),
+        };
+        self.crc.update(&crc.to_le_bytes());
+        self.count += 1;
+        self.bytes += length as usize;
+        (lsn, location)
+    }
+
+    fn put(&mut self, frame: Frame<'_>) {
         if frame.is_large() {
             self.chunks.push(frame.into_bytes());
         } else {
@@ -95,9 +120,18 @@ impl Batch {
             }
             frame.write_to(self.chunks.last_mut().expect("a batch begins with a chunk"));
         }
-        self.count += 1;
-        self.bytes += length as usize;
-        (lsn, location)
+    }
+
+    /// The one place where a record is encrypted: once, right when it gets its LSN. Answers its CRC.
+    fn put_encrypted(&mut self, frame: Frame<'_>, key: &FileKey, lsn: Lsn, length: usize) -> u32 {
+        let (kind, epoch) = (frame.kind(), self.epoch);
+        self.put(frame);
+        let chunk = self.chunks.last_mut().expect("it was just put there");
+        let tagged = chunk.len() + self.cipher.tag_bytes();
+        chunk.resize(tagged, 0);
+        let record = &mut chunk[tagged - length..];
+        key.encrypt_record(lsn, kind as u8, record);
+        place_changed(record, lsn, epoch, kind)
     }
 
     /// Fills the header in: nothing can be added any more.

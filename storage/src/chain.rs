@@ -11,7 +11,7 @@ use crate::batch::{BATCH_MAGIC, BatchView, Found, find_batch};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{Damage, FollowError};
 use crate::position::{Epoch, Lsn, SegmentNumber};
-use crate::record::{Record, Seal};
+use crate::record::{Kind, Seal};
 use crate::segment::{SEGMENT_HEADER_BYTES, check_header};
 use crate::state::Tenure;
 
@@ -237,7 +237,7 @@ pub(crate) fn first_batch(
         found = describe_first(&batch, &path)?;
     }
     match (header, found) {
-        (Ok(()), FirstBatch::None) if look == Look::Thorough => {
+        (Ok(_), FirstBatch::None) if look == Look::Thorough => {
             let after = scan_for_batch(&*file, name, SEGMENT_HEADER_BYTES as u64, Lsn(0))?;
             match after {
                 Some(_) => Err(damage(
@@ -259,17 +259,17 @@ fn describe_first(batch: &BatchView<'_>, path: &Path) -> Result<FirstBatch, Foll
     let Some((_, record)) = batch.records().next() else {
         return Ok(FirstBatch::None);
     };
-    let decoded = record
-        .decode()
-        .map_err(|malformed| damage(path, SEGMENT_HEADER_BYTES as u64, malformed.0))?;
-    Ok(match decoded {
-        Record::Seal(seal) => FirstBatch::Seal {
-            lsn: record.lsn,
-            seal,
-        },
-        _ => FirstBatch::Other {
+    if record.kind != Kind::Seal as u8 {
+        return Ok(FirstBatch::Other {
             first_lsn: batch.first_lsn,
-        },
+        });
+    }
+    let seal = record
+        .seal()
+        .ok_or_else(|| damage(path, SEGMENT_HEADER_BYTES as u64, "the seal"))?;
+    Ok(FirstBatch::Seal {
+        lsn: record.lsn,
+        seal,
     })
 }
 

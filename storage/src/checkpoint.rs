@@ -8,9 +8,12 @@
 mod read;
 mod write;
 
-pub(crate) use self::read::{CheckpointRead, Loaded, read_checkpoint, read_start};
+pub(crate) use self::read::{
+    CheckpointRead, Loaded, check_frames, key_of, read_checkpoint, read_start,
+};
 pub(crate) use self::write::write_checkpoint;
 use crate::chain::SegmentName;
+use crate::cipher::FramePlace;
 use crate::position::{Epoch, Lsn, SegmentNumber};
 
 /// Where replay begins: the place of a batch, or the place where the next one would be.
@@ -36,6 +39,8 @@ impl ReplayStart {
 /// The first frame: tells the file's kind.
 pub(crate) const CHECKPOINT_MAGIC: [u8; 8] = *b"BATONCKP";
 pub(crate) const CHECKPOINT_VERSION: u32 = 1;
+/// Encrypted.
+pub(crate) const ENCRYPTED_VERSION: u32 = 2;
 /// Kind, three zeros, payload length, CRC.
 pub(crate) const FRAME_HEADER_BYTES: usize = 12;
 /// Bytes of an entry.
@@ -61,6 +66,20 @@ enum FrameKind {
 }
 
 impl FrameKind {
+    /// Tools need it without a key, and it holds neither names nor contents.
+    fn is_clear(self) -> bool {
+        matches!(self, FrameKind::Head | FrameKind::Tenures | FrameKind::End)
+    }
+
+    /// What the cipher binds the frame of this number to.
+    fn place(self, index: u64) -> FramePlace {
+        FramePlace {
+            kind: self as u8,
+            index,
+            is_clear: self.is_clear(),
+        }
+    }
+
     fn from_byte(byte: u8) -> Option<FrameKind> {
         use FrameKind::*;
         [

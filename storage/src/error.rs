@@ -32,6 +32,9 @@ pub enum FollowError {
     /// Damage in the middle of what was once acknowledged.
     #[error(transparent)]
     Damaged(#[from] Damage),
+    /// A key is missing.
+    #[error(transparent)]
+    Key(#[from] crate::cipher::KeyError),
     /// The journal does not reach back to its beginning and no checkpoint can be read.
     #[error(
         "no readable checkpoint, and the journal begins with epoch {first_epoch}: {reason}; run `baton storage check DIR` to see what is lost, and with `--salvage OUT` to save the rest, or restore the directory from a copy"
@@ -89,6 +92,12 @@ pub enum BeginError {
     Fenced {
         /// The epoch that never served.
         epoch: crate::Epoch,
+    },
+    /// The salt of an encrypted tenure could not be drawn.
+    #[error("cannot encrypt the journal: {source}")]
+    Cipher {
+        /// What the operating system says.
+        source: io::Error,
     },
     /// The segment size is out of bounds.
     #[error("a segment of {bytes} bytes is out of bounds: {min} to {max}")]

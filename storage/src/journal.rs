@@ -14,10 +14,11 @@ use tracing::info;
 
 pub(crate) use self::pending::{Appended, Class, Pending, Take};
 use self::prepare::create_segment;
-pub(crate) use self::shared::{Prepared, Shared, written_place};
+pub(crate) use self::shared::{Prepared, Reader, Shared, written_place};
 pub use self::usage::{MovedRecord, SpaceUsage};
 use crate::batch::Batch;
 use crate::chain::{CHECKPOINT_DIRECTORY, JOURNAL_DIRECTORY, SegmentName};
+use crate::cipher::TenureCipher;
 use crate::clock::Clock;
 use crate::disk::{Disk, Open};
 use crate::error::{BeginError, Failure};
@@ -81,12 +82,16 @@ impl Journal {
             number: point.next_number,
             epoch,
         };
-        let sealed = seal(&*disk, &*clock, name, &point, &options)?;
+        let cipher = TenureCipher::begin(&point.keys, epoch)
+            .map_err(|source| BeginError::Cipher { source })?;
+        let sealed = seal(&*disk, &*clock, name, &point, &options, &cipher)?;
+        let cipher = Arc::new(cipher);
         let shared = Arc::new(Shared {
             writer_signal: clock.signal(),
             keeper_signal: clock.signal(),
             pending: Pending::new(
                 epoch,
+                Arc::clone(&cipher),
                 name.number,
                 sealed.end_offset,
                 sealed.lsn,
@@ -100,6 +105,8 @@ impl Journal {
             epoch,
             options,
             state: point.state,
+            keys: point.keys,
+            cipher,
             prepared: Default::default(),
             readers: Default::default(),
             on_released: Default::default(),
@@ -181,7 +188,7 @@ fn make_durable(disk: &dyn Disk, last: &LastBatch) -> Result<(), BeginError> {
         let file = disk.open(&path, Open::Write)?;
         if last.offset == SEGMENT_HEADER_BYTES as u64 {
             // The header was perhaps written together with the first batch.
-            file.write_all_at(&encode_header(last.segment), 0)?;
+            file.write_all_at(&encode_header(last.segment, last.cipher.as_ref()), 0)?;
         }
         file.write_all_at(&last.bytes, last.offset)?;
         file.sync()?;
@@ -206,13 +213,15 @@ fn seal(
     name: SegmentName,
     point: &TakeoverPoint,
     options: &JournalOptions,
+    cipher: &TenureCipher,
 ) -> Result<Sealed, BeginError> {
     let path = name.path().display().to_string();
     let failed = |source| BeginError::Segment {
         path: path.clone(),
         source,
     };
-    let created = create_segment(disk, clock, name, options.segment_bytes).map_err(failed)?;
+    let created =
+        create_segment(disk, clock, name, options.segment_bytes, cipher).map_err(failed)?;
     let Some(first) = created else {
         return Err(BeginError::SegmentLocked { path });
     };
@@ -225,7 +234,8 @@ fn seal(
     });
     let first_lsn = Lsn(point.sealed_lsn.0 + 1);
     let offset = SEGMENT_HEADER_BYTES as u64;
-    let mut batch = Batch::new(name.number, offset, first_lsn, name.epoch, Vec::new());
+    let mut batch = Batch::new(name.number, offset, first_lsn, name.epoch, Vec::new())
+        .encrypted(cipher.of(name.number));
     let (lsn, location) = batch.push(Frame::new(&record));
     batch.close();
     first

@@ -16,10 +16,10 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `BATONSEG` |
-//! | 8 | 4 | format version, 1 |
+//! | 8 | 4 | format version: 1, or 2 if it is encrypted |
 //! | 12 | 4 | segment number |
 //! | 16 | 8 | epoch |
-//! | 24 | 36 | zero |
+//! | 24 | 36 | version 1: zero; 2: the cipher's number, 1 (4), the key's id (8), salt (24) |
 //! | 60 | 4 | CRC of bytes 0 to 59 |
 //! | 64 | | batches, one right behind the other; zeros behind the last |
 //!
@@ -45,6 +45,9 @@
 //! | 16 | 1 | kind |
 //! | 17 | 3 | zero |
 //! | 20 | | payload |
+//!
+//! In an encrypted segment the payload is encrypted, that of kind 1 is not, and behind it stands a tag of 16 bytes,
+//! which counts as payload for length and CRC; see [`cipher`].
 //!
 //! Payloads, as offset: field (bytes). *rest* reaches to the record's end.
 //!
@@ -81,9 +84,11 @@
 //! | 8 | 4 | CRC of: the payload, the length (4), the kind (1) |
 //! | 12 | | payload |
 //!
+//! In an encrypted checkpoint payloads are encrypted like those of records, but for kinds 1, 2 and 9.
+//!
 //! | kind | name | payload |
 //! |---|---|---|
-//! | 1 | head, first | 0: magic `BATONCKP` (8), 8: version, 1 (4), 12: segment (4), 16: epoch (8), 24: offset (8), 32: LSN (8) at which replay begins, 40: time in ms (8) |
+//! | 1 | head, first | 0: magic `BATONCKP` (8), 8: version, 1, or 2 if it is encrypted (4), 12: segment (4), 16: epoch (8), 24: offset (8), 32: LSN (8) at which replay begins, 40: time in ms (8); version 2: 48: 36 bytes like those of a segment's header from 24 on |
 //! | 2 | tenures | each: epoch (8), LSN of the seal (8), previous epoch (8), sealed LSN (8), end offset (8), time in ms (8), sealed segment (4), first segment (4) |
 //! | 3 | transactions | complete through LSN (8) |
 //! | 4 | transaction | length of the id (4), id; each message: epoch (8), segment (4), offset (4), length (4), expiration (8), time (8), order (1), 1 if there is a producer (1), then sequence (8), length (4), id; number of targets (4), targets (4 each) |
@@ -99,6 +104,7 @@ mod backlog;
 mod batch;
 pub mod chain;
 mod checkpoint;
+pub mod cipher;
 pub mod clock;
 pub mod disk;
 pub mod doctor;
@@ -123,6 +129,7 @@ mod transaction;
 mod watermark;
 mod writer;
 
+pub use cipher::Keyring;
 pub use member::{Event, Member, MemberOptions, MemberStatus};
 pub use position::{BacklogId, Entry, Epoch, Location, Lsn, Position, SegmentNumber};
 pub use store::{Backlog, Store};

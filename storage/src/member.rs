@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cipher::{KeyError, Keyring};
 use crate::clock::Clock;
 use crate::disk::{Disk, OpenDirectoryError};
 use crate::position::{Epoch, Lsn};
@@ -67,6 +68,8 @@ pub struct MemberOptions {
     pub segment_bytes: u32,
     /// Journal bytes between two checkpoints.
     pub checkpoint_bytes: u64,
+    /// The keys with which the journal is read and written; none: it is plain.
+    pub keys: Keyring,
     /// Fill new segments with zeros ahead: halves the latency on local disks, useless on NFS.
     pub preallocate: bool,
 }
@@ -110,6 +113,8 @@ pub enum Event {
     Fenced(FenceReason),
     /// It let everything go as asked; the member has ended.
     Released,
+    /// The journal is encrypted with a key that it was not given; the member has ended.
+    KeyMissing(KeyError),
     /// A thread panicked or the directory is unusable; the member has ended.
     Failed(String),
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::chain::{SegmentName, read_up_to, survey};
 use crate::checkpoint::read_start;
+use crate::cipher::{Keyring, cipher_of};
 use crate::disk::{Disk, Open};
 use crate::position::{Location, Position, SegmentNumber};
 use crate::record::{RawRecord, Record};
@@ -185,6 +186,7 @@ fn find_pins(state: &State) -> Pins {
 /// As the operating system says; `InvalidData` if it does not check out.
 pub fn read_message(
     disk: &dyn Disk,
+    keys: &Keyring,
     state: &State,
     location: Location,
 ) -> io::Result<JournaledMessage> {
@@ -198,7 +200,10 @@ pub fn read_message(
     let file = disk.open(&name.path(), Open::Read)?;
     let bytes = read_up_to(&*file, u64::from(location.offset), location.length as usize)?;
     let raw = RawRecord::parse(&bytes, epoch).map_err(|error| invalid(error.to_string()))?;
-    let message = match raw.decode().map_err(|error| invalid(error.to_string()))? {
+    let cipher = cipher_of(keys, &*file, name)?;
+    let mut scratch = Vec::new();
+    let decoded = cipher.decode(&raw, &mut scratch);
+    let message = match decoded.map_err(|error| invalid(error.to_string()))? {
         Record::Message(message) | Record::TransactionMessage(message) => message,
         Record::Move(moved) => moved.message,
         _ => return Err(invalid("the record is no message".to_owned())),
@@ -255,7 +260,8 @@ mod tests {
         // The one that both have counts once.
         let both: u64 = segment.pins.iter().map(|pin| pin.bytes).sum();
         assert!(segment.live_bytes < both && segment.live_bytes > 1000);
-        let read = read_message(&disk, state, segment.pins[1].first).expect("readable");
+        let read = read_message(&disk, &Keyring::default(), state, segment.pins[1].first)
+            .expect("readable");
         assert_eq!(
             (&read.body[..], read.time_ms > 0),
             (&b"of the first"[..], true)

@@ -24,6 +24,7 @@ pub(crate) use self::seal::Seal;
 pub(crate) use self::transaction::{
     Commit, Decide, ForgetOutcomes, Prepare, RollBack, put_acknowledged, read_acknowledged,
 };
+use crate::cipher::TAG_BYTES;
 use crate::position::{Epoch, Lsn};
 
 /// Bytes of a record's header.
@@ -221,19 +222,20 @@ impl<'a> Frame<'a> {
 
     /// Copies a large body behind its head, so that nothing is left to copy under the lock.
     pub(crate) fn own_body(&mut self) {
-        self.head.reserve_exact(self.body.len());
+        self.head.reserve_exact(self.body.len() + TAG_BYTES);
         self.head.extend_from_slice(self.body);
         self.body = &[];
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Fills in what the place decides, and answers the record's CRC.
     pub(crate) fn place(&mut self, lsn: Lsn, epoch: Epoch) -> u32 {
         let length = self.bytes() as u32;
         let crc = record_crc(self.crc.clone(), lsn, epoch, length, self.kind as u8);
-        self.head[LENGTH_AT..][..4].copy_from_slice(&length.to_le_bytes());
-        self.head[CRC_AT..][..4].copy_from_slice(&crc.to_le_bytes());
-        self.head[LSN_AT..][..8].copy_from_slice(&lsn.0.to_le_bytes());
-        self.head[KIND_AT] = self.kind as u8;
+        put_header(&mut self.head, length, crc, lsn, self.kind);
         crc
     }
 
@@ -247,6 +249,24 @@ impl<'a> Frame<'a> {
         debug_assert!(self.body.is_empty());
         self.head
     }
+}
+
+/// Fills the header of a record in whose payload was changed after its frame was made; answers the
+/// record's CRC.
+pub(crate) fn place_changed(record: &mut [u8], lsn: Lsn, epoch: Epoch, kind: Kind) -> u32 {
+    let length = record.len() as u32;
+    let mut hasher = Hasher::new();
+    hasher.update(&record[RECORD_HEADER_BYTES..]);
+    let crc = record_crc(hasher, lsn, epoch, length, kind as u8);
+    put_header(record, length, crc, lsn, kind);
+    crc
+}
+
+fn put_header(record: &mut [u8], length: u32, crc: u32, lsn: Lsn, kind: Kind) {
+    record[LENGTH_AT..][..4].copy_from_slice(&length.to_le_bytes());
+    record[CRC_AT..][..4].copy_from_slice(&crc.to_le_bytes());
+    record[LSN_AT..][..8].copy_from_slice(&lsn.0.to_le_bytes());
+    record[KIND_AT] = kind as u8;
 }
 
 /// The payload's CRC goes first, so that it can be computed before the place is known.
@@ -298,8 +318,21 @@ impl<'a> RawRecord<'a> {
         })
     }
 
-    pub(crate) fn decode(&self) -> Result<Record<'a>, Malformed> {
-        Record::decode(self.kind, self.payload)
+    /// The seal that this record is, encrypted segment or not: seals are readable without a key.
+    /// Whether its tag is right is for those to see who apply it.
+    pub(crate) fn seal(&self) -> Option<Seal> {
+        if self.kind != Kind::Seal as u8 {
+            return None;
+        }
+        let plain = self.payload.len().checked_sub(TAG_BYTES);
+        let tagless = plain.and_then(|bytes| self.payload.get(..bytes));
+        [Some(self.payload), tagless]
+            .into_iter()
+            .flatten()
+            .find_map(|payload| match Record::decode(self.kind, payload) {
+                Ok(Record::Seal(seal)) => Some(seal),
+                _ => None,
+            })
     }
 }
 

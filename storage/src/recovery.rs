@@ -10,7 +10,8 @@ use crate::chain::{
     ChainError, CheckpointName, Look, SegmentName, chain_from, list_segments, survey,
 };
 use crate::checkpoint::{CheckpointRead, Loaded, read_checkpoint};
-use crate::disk::Disk;
+use crate::cipher::{CipherError, Keyring, read_header};
+use crate::disk::{Disk, Open};
 use crate::error::FollowError;
 use crate::position::Epoch;
 use crate::state::{State, Tenure};
@@ -27,12 +28,13 @@ pub(crate) struct Beginning {
 /// begins with the first record.
 pub(crate) fn find_beginning(
     disk: &dyn Disk,
+    keys: &Keyring,
     known: &mut BTreeMap<SegmentName, Tenure>,
 ) -> Result<Beginning, FollowError> {
     let look = || survey(disk).map_err(|error| FollowError::io(Path::new("."), error));
     let mut seen = look()?;
     loop {
-        match begin_from(disk, &seen.checkpoints, known) {
+        match begin_from(disk, keys, &seen.checkpoints, known) {
             // The active may have published a newer one and removed what was seen.
             Err(FollowError::NoStart {
                 first_epoch,
@@ -54,20 +56,25 @@ pub(crate) fn find_beginning(
 
 fn begin_from(
     disk: &dyn Disk,
+    keys: &Keyring,
     checkpoints: &[CheckpointName],
     known: &mut BTreeMap<SegmentName, Tenure>,
 ) -> Result<Beginning, FollowError> {
     let mut refused = Vec::new();
     for name in checkpoints {
-        match read_checkpoint(disk, *name) {
+        match read_checkpoint(disk, keys, *name) {
             // It was removed since the listing: there are newer ones.
             CheckpointRead::NeverWritten => {}
             CheckpointRead::Unreadable { reason } => {
                 warn!(%reason, "A checkpoint cannot be read; trying the one before.");
                 refused.push(reason);
             }
+            CheckpointRead::Locked(error) => return Err(error.into()),
             CheckpointRead::Valid(loaded) => match refusal(disk, &loaded, known)? {
-                None => return Ok(begin_with(*loaded)),
+                None => {
+                    check_keys(disk, keys, &loaded.state)?;
+                    return Ok(begin_with(*loaded));
+                }
                 Some(reason) => {
                     warn!(lsn = %name.lsn, epoch = %name.epoch, %reason, "Ignored a checkpoint.");
                     refused.push(format!("`{}`: {reason}", name.path().display()));
@@ -76,6 +83,31 @@ fn begin_from(
         }
     }
     begin_at_first_record(disk, &refused, known)
+}
+
+/// Sees to it that all pending messages can be decrypted: a standby without a key has to say so at
+/// its start, not at the takeover. One look for each tenure is enough, because it writes all its
+/// segments with one key.
+fn check_keys(disk: &dyn Disk, keys: &Keyring, state: &State) -> Result<(), FollowError> {
+    let mut by_epoch = BTreeMap::new();
+    for live in state.segments.lock().live() {
+        by_epoch.insert(live.segment.epoch, live.segment);
+    }
+    for name in by_epoch.into_values() {
+        match look_at_cipher(disk, keys, name) {
+            Ok(()) => {}
+            Err(CipherError::Key(error)) => return Err(error.into()),
+            // The reader of the journal, or of the message, says it better.
+            Err(CipherError::Io(_) | CipherError::Header(_)) => {}
+        }
+    }
+    Ok(())
+}
+
+fn look_at_cipher(disk: &dyn Disk, keys: &Keyring, name: SegmentName) -> Result<(), CipherError> {
+    let file = disk.open(&name.path(), Open::Read)?;
+    keys.cipher(name, read_header(&*file, name)?)?;
+    Ok(())
 }
 
 fn begin_with(loaded: Loaded) -> Beginning {

@@ -1,6 +1,7 @@
 //! A segment file's header.
 
 use crate::chain::SegmentName;
+use crate::cipher::{CIPHER_HEADER_BYTES, CipherHeader};
 use crate::position::{Epoch, SegmentNumber};
 use crate::record::{Input, Malformed};
 
@@ -13,13 +14,26 @@ pub(crate) const SEGMENT_BYTES_MAX: u32 = 1 << 30;
 
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"BATONSEG";
 pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Encrypted: a release that knows nothing of that must not take it for damage.
+pub(crate) const ENCRYPTED_VERSION: u32 = 2;
+const CIPHER_AT: usize = 24;
 const CRC_AT: usize = SEGMENT_HEADER_BYTES - 4;
 
-/// The header of the segment `name`.
-pub(crate) fn encode_header(name: SegmentName) -> [u8; SEGMENT_HEADER_BYTES] {
+/// The header of the segment `name`, which is encrypted as `cipher` says, or plain.
+pub(crate) fn encode_header(
+    name: SegmentName,
+    cipher: Option<&CipherHeader>,
+) -> [u8; SEGMENT_HEADER_BYTES] {
     let mut header = [0; SEGMENT_HEADER_BYTES];
     header[..8].copy_from_slice(&SEGMENT_MAGIC);
-    header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    let version = match cipher {
+        None => FORMAT_VERSION,
+        Some(cipher) => {
+            header[CIPHER_AT..][..CIPHER_HEADER_BYTES].copy_from_slice(&cipher.encode());
+            ENCRYPTED_VERSION
+        }
+    };
+    header[8..12].copy_from_slice(&version.to_le_bytes());
     header[12..16].copy_from_slice(&name.number.0.to_le_bytes());
     header[16..24].copy_from_slice(&name.epoch.0.to_le_bytes());
     let crc = crc32fast::hash(&header[..CRC_AT]);
@@ -27,8 +41,11 @@ pub(crate) fn encode_header(name: SegmentName) -> [u8; SEGMENT_HEADER_BYTES] {
     header
 }
 
-/// Checks that `header` is the one of the segment `name`.
-pub(crate) fn check_header(header: &[u8], name: SegmentName) -> Result<(), Malformed> {
+/// Checks that `header` is the one of the segment `name`; answers how it is encrypted.
+pub(crate) fn check_header(
+    header: &[u8],
+    name: SegmentName,
+) -> Result<Option<CipherHeader>, Malformed> {
     let input = &mut Input::new(header);
     if input.take(8)? != SEGMENT_MAGIC {
         return Err(Malformed("the segment's magic number"));
@@ -40,11 +57,11 @@ pub(crate) fn check_header(header: &[u8], name: SegmentName) -> Result<(), Malfo
         .get(..CRC_AT)
         .map(crc32fast::hash)
         .ok_or(Malformed("the segment's header"))?;
-    input.take(CRC_AT - 24)?;
+    let cipher = input.take(CIPHER_HEADER_BYTES)?;
     if input.u32()? != sum {
         return Err(Malformed("the CRC of the segment's header"));
     }
-    if version != FORMAT_VERSION {
+    if version != FORMAT_VERSION && version != ENCRYPTED_VERSION {
         return Err(Malformed(
             "the segment's format version (written by a newer release?)",
         ));
@@ -54,7 +71,10 @@ pub(crate) fn check_header(header: &[u8], name: SegmentName) -> Result<(), Malfo
             "the segment's number or epoch, which its name tells otherwise,",
         ));
     }
-    Ok(())
+    match version {
+        ENCRYPTED_VERSION => CipherHeader::decode(cipher).map(Some),
+        _ => Ok(None),
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +88,7 @@ mod tests {
 
     #[test]
     fn header_fields_are_where_the_specification_says() {
-        let header = encode_header(NAME);
+        let header = encode_header(NAME, None);
         assert_eq!(header.len(), 64);
         assert_eq!(&header[0..8], b"BATONSEG");
         assert_eq!(header[8..12], [1, 0, 0, 0]);
@@ -80,8 +100,8 @@ mod tests {
 
     #[test]
     fn a_flipped_byte_anywhere_in_the_header_is_found() {
-        let header = encode_header(NAME);
-        assert_eq!(check_header(&header, NAME), Ok(()));
+        let header = encode_header(NAME, None);
+        assert_eq!(check_header(&header, NAME), Ok(None));
         for at in 0..header.len() {
             let mut broken = header;
             broken[at] ^= 0x10;
@@ -91,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_short_or_foreign_header_is_refused() {
-        let header = encode_header(NAME);
+        let header = encode_header(NAME, None);
         assert!(check_header(&header[..63], NAME).is_err());
         assert!(check_header(&[], NAME).is_err());
         let other = SegmentName {

@@ -15,6 +15,7 @@ use crate::chain::{
     Chain, ChainError, FirstBatch, Look, SegmentName, chain_from, damage, first_batch,
     list_segments, read_up_to,
 };
+use crate::cipher::{CipherHeader, Keyring};
 use crate::disk::{Disk, Open};
 use crate::error::FollowError;
 use crate::position::{Epoch, Lsn, SegmentNumber};
@@ -46,6 +47,8 @@ pub struct LastBatch {
     pub offset: u64,
     /// All of it.
     pub bytes: Vec<u8>,
+    /// How its segment is encrypted.
+    pub(crate) cipher: Option<CipherHeader>,
 }
 
 /// Where a tenure can begin: everything that counts of the former ones is applied.
@@ -64,6 +67,8 @@ pub struct TakeoverPoint {
     pub last_batch: Option<LastBatch>,
     /// The number for the next tenure's first segment.
     pub next_number: SegmentNumber,
+    /// The keys with which the journal was read, and is to be written.
+    pub keys: Keyring,
 }
 
 /// The place up to which the journal was read.
@@ -96,6 +101,7 @@ const RESTARTS_MAX: u32 = 3;
 /// Reads what the active writes and applies it.
 pub struct Follower {
     disk: Arc<dyn Disk>,
+    keys: Keyring,
     state: Arc<State>,
     /// None: nothing was ever read.
     cursor: Option<Cursor>,
@@ -113,15 +119,24 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Loads the newest checkpoint that can be read; reads nothing of the journal behind it yet.
+    /// [`Follower::open_with_keys`] for a journal that is not encrypted.
     ///
     /// # Errors
     /// [`FollowError`]
     pub fn open(disk: Arc<dyn Disk>) -> Result<Follower, FollowError> {
+        Self::open_with_keys(disk, Keyring::default())
+    }
+
+    /// Loads the newest checkpoint that can be read; reads nothing of the journal behind it yet.
+    ///
+    /// # Errors
+    /// [`FollowError`]; a key that pending messages need and that is missing is one.
+    pub fn open_with_keys(disk: Arc<dyn Disk>, keys: Keyring) -> Result<Follower, FollowError> {
         let mut known = BTreeMap::new();
-        let beginning = find_beginning(&*disk, &mut known)?;
+        let beginning = find_beginning(&*disk, &keys, &mut known)?;
         Ok(Follower {
             disk,
+            keys,
             state: beginning.state,
             cursor: beginning.cursor,
             last_batch: None,
@@ -236,6 +251,7 @@ impl Follower {
             last_batch: self.last_batch,
             next_number: SegmentNumber(last_used.max(number.0) + 1),
             state: self.state,
+            keys: self.keys,
         })
     }
 
@@ -254,7 +270,7 @@ impl Follower {
             restarts,
             furthest,
             ignores_seals: self.ignores_seals,
-            ..Follower::open(Arc::clone(&self.disk))?
+            ..Follower::open_with_keys(Arc::clone(&self.disk), self.keys.clone())?
         };
         Ok(())
     }
@@ -327,7 +343,7 @@ impl Follower {
             .successor(cursor.segment.epoch)
             .map(|successor| successor.seal)
             .filter(|_| !self.ignores_seals);
-        let mut tail = Tail::open(&*self.disk, &self.state, cursor, bound)?;
+        let mut tail = Tail::open(&*self.disk, &self.keys, &self.state, cursor, bound)?;
         let is_read = tail.read(budget, look);
         let (cursor, last_batch) = (tail.cursor, tail.last_batch.take());
         self.invalid_looks = if tail.is_invalid {

@@ -9,12 +9,10 @@ mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 use storage::journal::JournalOptions;
 use storage::sim::Random;
-use storage::tail::Follower;
 use storage::{Epoch, Lsn};
 
 use support::history::{Action, Model, Run, SMALL, action, cases};
@@ -73,8 +71,7 @@ impl Judge<'_> {
     /// Recovers a directory. It must be what the model was at some LSN at or behind `least`.
     fn judge(&mut self, disk: &FaultyDisk, changes: usize, survival: &str) -> Lsn {
         let at = format!("seed {}, {changes} changes, {survival}", self.seed);
-        let finished = Follower::open(Arc::new(disk.clone()))
-            .and_then(|follower| follower.finish(Epoch(1000)));
+        let finished = open(disk).and_then(|follower| follower.finish(Epoch(1000)));
         let point = finished.unwrap_or_else(|error| panic!("{at}: {error}"));
         let (found, least) = (point.sealed_lsn, self.run.released_at(changes));
         assert!(found >= least, "{at}: LSN {found} of {least} released");
@@ -170,7 +167,9 @@ proptest! {
         actions in proptest::collection::vec(action(), 60..220),
         seed in any::<u64>(),
         preallocate in any::<bool>(),
+        is_encrypted in any::<bool>(),
     ) {
+        use_keys(if is_encrypted { &[1] } else { &[] });
         let mut run = Run::with(JournalOptions { preallocate, ..SMALL });
         for action in actions {
             run.act(action);
@@ -178,7 +177,7 @@ proptest! {
         run.tenure.store.shut_down();
         prop_assert_eq!(run.tenure.failure(), None);
         let counts = crash_everywhere(&run, seed);
-        eprintln!("seed {seed}: {counts:?}");
+        eprintln!("seed {seed}, encrypted {is_encrypted}: {counts:?}");
         prop_assert!(counts.points > 10);
     }
 }
@@ -212,7 +211,7 @@ fn a_disk_that_lies_about_syncs_is_noticed() {
 
 /// The LSNs that can be read after the given changes.
 fn readable(disk: &FaultyDisk) -> Lsn {
-    let follower = Follower::open(Arc::new(disk.clone())).unwrap();
+    let follower = open(disk).unwrap();
     follower.finish(Epoch(99)).unwrap().sealed_lsn
 }
 
@@ -265,7 +264,7 @@ fn a_batch_that_was_seen_and_then_lost_is_not_taken_over() {
     tenure.send(&queue, b"lost with the server's cache");
     tenure.settle();
     tenure.store.abandon();
-    let mut follower = Follower::open(Arc::new(disk.clone())).unwrap();
+    let mut follower = open(&disk).unwrap();
     follow(&mut follower);
     assert_eq!(follower.state().backlogs()[0].len(), 2);
     for path in durable.paths("journal") {

@@ -159,6 +159,7 @@ mod kill {
             fence: Fence::Lease,
             segment_bytes: 16 << 20,
             checkpoint_bytes: 64 << 20,
+            keys: Default::default(),
             preallocate: true,
         };
         let (sender, receiver) = channel();

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use storage::Keyring;
 use storage::clock::RealClock;
 use storage::disk::RealDisk;
 use storage::inspect::{
@@ -71,9 +72,15 @@ pub(super) fn main(args: &CheckArgs) -> ExitCode {
 fn run_check(args: &CheckArgs) -> anyhow::Result<u8> {
     let disk = RealDisk::open_to_inspect(&args.directory)?;
     let bar = Bar::new();
-    let report = check(&disk, &RealClock::new(), &JournalNames, &mut |progress| {
-        bar.show("checking", progress);
-    });
+    let report = check(
+        &disk,
+        &Keyring::default(),
+        &RealClock::new(),
+        &JournalNames,
+        &mut |progress| {
+            bar.show("checking", progress);
+        },
+    );
     bar.clear();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -98,6 +105,7 @@ fn run_salvage(args: &CheckArgs, out: &Path) -> anyhow::Result<u8> {
     let saved = salvage(
         &from,
         &to,
+        &Keyring::default(),
         &RealClock::new(),
         &JournalNames,
         &mut |progress| {

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
+use storage::Keyring;
 use storage::disk::{Disk, RealDisk};
 use storage::pins::{Duty, Holder, Pin, PinnedSegment, pinned_segments, read_message};
 use storage::state::State;
@@ -93,7 +94,7 @@ fn tell(disk: &dyn Disk, state: &State, segment: PinnedSegment, most: usize) -> 
             Holder::Transaction(_, None) => ("an open transaction".to_owned(), None),
         };
         // It may have been consumed, and its segment removed, since the journal was read.
-        let read = read_message(disk, state, pin.first).ok();
+        let read = read_message(disk, &Keyring::default(), state, pin.first).ok();
         let first = read.map(|read| (id_of_message(descriptor, read.body), read.time_ms));
         ToldPin {
             holder,

@@ -7,19 +7,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    CHECKPOINT_MAGIC, CHECKPOINT_VERSION, ENTRY_BYTES, FRAME_HEADER_BYTES, FrameKind, ReplayStart,
-    frame_crc,
+    CHECKPOINT_MAGIC, CHECKPOINT_VERSION, ENCRYPTED_VERSION, ENTRY_BYTES, FRAME_HEADER_BYTES,
+    FrameKind, ReplayStart, frame_crc,
 };
 use crate::backlog::{Backlog, Contents};
 use crate::chain::CheckpointName;
+use crate::cipher::{
+    CIPHER_HEADER_BYTES, CheckpointCipher, CipherHeader, KeyError, KeyId, Keyring, TAG_BYTES,
+};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::position::{BacklogId, Entry, Epoch, Location, Lsn, Position, SegmentNumber};
 use crate::record::{Input, Malformed, Prepare, Seal, read_acknowledged};
 use crate::state::{OpenMessage, Producer, SHARED, Segments, State, Tenure, shard_of};
 use crate::transaction::Outcome;
 
-/// The three results of reading a checkpoint. The last two must not be confused: what was never
-/// written needs no explanation, what cannot be read does.
+/// The results of reading a checkpoint. They must not be confused: what was never written needs no
+/// explanation, what cannot be read does, and what needs a key is no reason to look elsewhere.
 pub(crate) enum CheckpointRead {
     /// There is no such file.
     NeverWritten,
@@ -27,6 +30,7 @@ pub(crate) enum CheckpointRead {
     Unreadable {
         reason: String,
     },
+    Locked(KeyError),
 }
 
 /// A state from a checkpoint.
@@ -43,10 +47,16 @@ enum ReadError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Malformed(#[from] Malformed),
+    #[error("it needs the key {0}")]
+    Key(KeyId),
 }
 
 /// Reads the checkpoint `name`.
-pub(crate) fn read_checkpoint(disk: &dyn Disk, name: CheckpointName) -> CheckpointRead {
+pub(crate) fn read_checkpoint(
+    disk: &dyn Disk,
+    keys: &Keyring,
+    name: CheckpointName,
+) -> CheckpointRead {
     let file = match disk.open(&name.path(), Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -54,11 +64,16 @@ pub(crate) fn read_checkpoint(disk: &dyn Disk, name: CheckpointName) -> Checkpoi
         }
         Err(error) => return unreadable(&name.path(), &error.to_string()),
     };
-    match load(&*file) {
+    match load(&*file, keys) {
         Ok(loaded) if loaded.end == name.lsn && loaded.start.epoch == name.epoch => {
             CheckpointRead::Valid(Box::new(loaded))
         }
         Ok(_) => unreadable(&name.path(), "its contents belong to another name"),
+        Err(ReadError::Key(wanted)) => CheckpointRead::Locked(KeyError {
+            path: name.path().display().to_string(),
+            wanted,
+            given: keys.ids(),
+        }),
         Err(error) => unreadable(&name.path(), &error.to_string()),
     }
 }
@@ -68,10 +83,44 @@ pub(crate) fn read_start(disk: &dyn Disk, name: CheckpointName) -> io::Result<Op
     let file = disk.open(&name.path(), Open::Read)?;
     let reader = &mut FrameReader::new(&*file)?;
     match reader.next() {
-        Ok((FrameKind::Head, payload)) => Ok(read_head(payload).ok()),
-        Ok(_) | Err(ReadError::Malformed(_)) => Ok(None),
+        Ok((FrameKind::Head, payload)) => Ok(read_head(payload).ok().map(|(start, _)| start)),
+        Ok(_) | Err(ReadError::Malformed(_) | ReadError::Key(_)) => Ok(None),
         Err(ReadError::Io(error)) => Err(error),
     }
+}
+
+/// The key with which the checkpoint `name` is encrypted; None if it is plain, or cannot be read.
+pub(crate) fn key_of(disk: &dyn Disk, name: CheckpointName) -> io::Result<Option<KeyId>> {
+    let file = disk.open(&name.path(), Open::Read)?;
+    let reader = &mut FrameReader::new(&*file)?;
+    match reader.next() {
+        Ok((FrameKind::Head, payload)) => {
+            let cipher = read_head(payload).ok().and_then(|(_, cipher)| cipher);
+            Ok(cipher.map(|cipher| cipher.key))
+        }
+        Err(ReadError::Io(error)) => Err(error),
+        _ => Ok(None),
+    }
+}
+
+/// Checks what can be checked of an encrypted checkpoint without its key: that every frame is as it
+/// was written, and that none is missing.
+pub(crate) fn check_frames(disk: &dyn Disk, name: CheckpointName) -> Result<(), String> {
+    let check = || -> Result<(), ReadError> {
+        let file = disk.open(&name.path(), Open::Read)?;
+        let reader = &mut FrameReader::new(&*file)?;
+        loop {
+            let (kind, payload) = reader.next()?;
+            if kind == FrameKind::End {
+                let (clear, _) = payload
+                    .split_last_chunk::<TAG_BYTES>()
+                    .ok_or(Malformed("the last frame"))?;
+                let end = read_end(&mut Input::new(clear))?;
+                return reader.check_end(&end).map_err(ReadError::from);
+            }
+        }
+    };
+    check().map_err(|error| error.to_string())
 }
 
 fn unreadable(path: &Path, reason: &str) -> CheckpointRead {
@@ -90,6 +139,8 @@ struct FrameReader<'a> {
     used: usize,
     frames: u64,
     crc: crc32fast::Hasher,
+    /// Decrypts what is read; None: it is plain, or is to stay as it is.
+    cipher: Option<CheckpointCipher>,
 }
 
 const READ_BYTES: usize = 1 << 20;
@@ -104,7 +155,33 @@ impl<'a> FrameReader<'a> {
             used: 0,
             frames: 0,
             crc: crc32fast::Hasher::new(),
+            cipher: None,
         })
+    }
+
+    fn check_end(&self, end: &End) -> Result<(), Malformed> {
+        if (end.frames, end.crc) != (self.frames, self.crc.clone().finalize()) {
+            return Err(Malformed("the number or the CRC of all frames"));
+        }
+        Ok(())
+    }
+
+    /// Reads the first frame, and decrypts from there on if the file is encrypted.
+    fn begin(&mut self, keys: &Keyring) -> Result<ReplayStart, ReadError> {
+        let (FrameKind::Head, payload) = self.next()? else {
+            return Err(Malformed("the file's head").into());
+        };
+        let (start, header) = read_head(payload)?;
+        if let Some(header) = header {
+            let mut payload = payload.to_vec();
+            let cipher = CheckpointCipher::of(keys, header, start);
+            let cipher = cipher.ok_or(ReadError::Key(header.key))?;
+            cipher
+                .decrypt(FrameKind::Head.place(0), &mut payload)
+                .ok_or(CHANGED)?;
+            self.cipher = Some(cipher);
+        }
+        Ok(start)
     }
 
     /// Makes `bytes` unused bytes available. What the file cannot hold is never allocated.
@@ -142,18 +219,28 @@ impl<'a> FrameReader<'a> {
         self.fill(FRAME_HEADER_BYTES + length)?;
         let start = self.used + FRAME_HEADER_BYTES;
         self.used = start + length;
-        let payload = &self.buffer[start..self.used];
+        let payload = &mut self.buffer[start..self.used];
         let known = FrameKind::from_byte(kind).ok_or(Malformed("a frame's kind"))?;
         if frame_crc(kind, payload) != crc || !is_padded {
             return Err(Malformed("a frame's CRC").into());
         }
+        let index = self.frames;
         if known != FrameKind::End {
             self.frames += 1;
             self.crc.update(&crc.to_le_bytes());
         }
-        Ok((known, payload))
+        match &self.cipher {
+            None => Ok((known, payload)),
+            Some(cipher) => {
+                let plain = cipher.decrypt(known.place(index), payload);
+                Ok((known, plain.ok_or(CHANGED)?))
+            }
+        }
     }
 }
+
+const CHANGED: Malformed =
+    Malformed("a frame's authenticity (it was changed after it was written)");
 
 /// What has been read so far.
 #[derive(Default)]
@@ -165,12 +252,9 @@ struct Loading {
     backlog: Option<(BacklogId, Contents, usize)>,
 }
 
-fn load(file: &dyn DiskFile) -> Result<Loaded, ReadError> {
+fn load(file: &dyn DiskFile, keys: &Keyring) -> Result<Loaded, ReadError> {
     let reader = &mut FrameReader::new(file)?;
-    let (FrameKind::Head, payload) = reader.next()? else {
-        return Err(Malformed("the file's head").into());
-    };
-    let start = read_head(payload)?;
+    let start = reader.begin(keys)?;
     let mut loading = Loading::default();
     let end = loop {
         let (kind, payload) = reader.next()?;
@@ -192,9 +276,7 @@ fn load(file: &dyn DiskFile) -> Result<Loaded, ReadError> {
             return Err(Malformed("a frame's end").into());
         }
     };
-    if (end.frames, end.crc) != (reader.frames, reader.crc.clone().finalize()) {
-        return Err(Malformed("the number or the CRC of all frames").into());
-    }
+    reader.check_end(&end)?;
     let state = loading.finish(start, end.lsn)?;
     Ok(Loaded {
         state,
@@ -203,12 +285,14 @@ fn load(file: &dyn DiskFile) -> Result<Loaded, ReadError> {
     })
 }
 
-fn read_head(payload: &[u8]) -> Result<ReplayStart, Malformed> {
+/// The tag of an encrypted one may stand behind.
+fn read_head(payload: &[u8]) -> Result<(ReplayStart, Option<CipherHeader>), Malformed> {
     let input = &mut Input::new(payload);
     if input.take(8)? != CHECKPOINT_MAGIC {
         return Err(Malformed("the checkpoint's magic number"));
     }
-    if input.u32()? != CHECKPOINT_VERSION {
+    let version = input.u32()?;
+    if version != CHECKPOINT_VERSION && version != ENCRYPTED_VERSION {
         return Err(Malformed(
             "the checkpoint's format version (written by a newer release?)",
         ));
@@ -216,13 +300,20 @@ fn read_head(payload: &[u8]) -> Result<ReplayStart, Malformed> {
     let segment = SegmentNumber(input.u32()?);
     let epoch = Epoch(input.u64()?);
     let (offset, lsn, _time_ms) = (input.u64()?, Lsn(input.u64()?), input.u64()?);
-    input.finish()?;
-    Ok(ReplayStart {
+    let start = ReplayStart {
         epoch,
         segment,
         offset,
         lsn,
-    })
+    };
+    if version == CHECKPOINT_VERSION {
+        input.finish()?;
+        return Ok((start, None));
+    }
+    let cipher = CipherHeader::decode(input.take(CIPHER_HEADER_BYTES)?)?;
+    input.take(TAG_BYTES)?;
+    input.finish()?;
+    Ok((start, Some(cipher)))
 }
 
 struct End {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::backlog::{Backlog, Contents};
+use crate::cipher::Keyring;
 use crate::position::{BacklogId, Entry, Location, Position};
 use crate::record::{Acknowledge, Seal};
 use crate::state::{OpenMessage, Prepared, State, Tenure};
@@ -103,7 +104,15 @@ fn frames() -> Vec<(u8, Vec<u8>)> {
         bytes.extend_from_slice(more);
         Ok(())
     };
-    let end = write_checkpoint(&state(), START, 18, &|| Lsn(20), &mut sink).expect("no error");
+    let end = write_checkpoint(
+        &state(),
+        &Keyring::default(),
+        START,
+        18,
+        &|| Lsn(20),
+        &mut sink,
+    )
+    .expect("no error");
     assert_eq!(end, Lsn(20));
     let mut frames = Vec::new();
     let mut rest = &bytes[..];

@@ -4,10 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::{
-    CHECKPOINT_MAGIC, CHECKPOINT_VERSION, ENTRIES_PER_FRAME, ENTRY_BYTES, FRAME_HEADER_BYTES,
-    FrameKind, ReplayStart, frame_crc,
+    CHECKPOINT_MAGIC, CHECKPOINT_VERSION, ENCRYPTED_VERSION, ENTRIES_PER_FRAME, ENTRY_BYTES,
+    FRAME_HEADER_BYTES, FrameKind, ReplayStart, frame_crc,
 };
 use crate::backlog::Backlog;
+use crate::cipher::{CheckpointCipher, Keyring};
 use crate::position::{Entry, Lsn, Position, SegmentNumber};
 use crate::record::{put_acknowledged, put_count, put_slice};
 use crate::state::{OpenMessage, Prepared, Shard, State, packed_length};
@@ -20,10 +21,26 @@ struct FrameWriter<'a, 'b> {
     frames: u64,
     /// Over the CRCs of the frames.
     crc: crc32fast::Hasher,
+    cipher: Option<CheckpointCipher>,
+    /// The frame that is being encrypted.
+    scratch: Vec<u8>,
 }
 
 impl FrameWriter<'_, '_> {
     fn put(&mut self, kind: FrameKind, payload: &[u8]) -> io::Result<()> {
+        let Some(cipher) = &self.cipher else {
+            return self.put_bytes(kind, payload);
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        scratch.extend_from_slice(payload);
+        cipher.encrypt(kind.place(self.frames), &mut scratch);
+        let put = self.put_bytes(kind, &scratch);
+        self.scratch = scratch;
+        put
+    }
+
+    fn put_bytes(&mut self, kind: FrameKind, payload: &[u8]) -> io::Result<()> {
         let crc = frame_crc(kind as u8, payload);
         let mut header = [0; FRAME_HEADER_BYTES];
         header[0] = kind as u8;
@@ -43,6 +60,7 @@ impl FrameWriter<'_, '_> {
 /// Answers the last LSN that any object contains: the checkpoint counts once that is released.
 pub(crate) fn write_checkpoint(
     state: &State,
+    keys: &Keyring,
     start: ReplayStart,
     time_ms: u64,
     cut: &dyn Fn() -> Lsn,
@@ -52,10 +70,13 @@ pub(crate) fn write_checkpoint(
         sink,
         frames: 0,
         crc: crc32fast::Hasher::new(),
+        cipher: CheckpointCipher::begin(keys, start)?,
+        scratch: Vec::new(),
     };
     // Asked before anything is copied: segments may die meanwhile, but none comes to life again.
     let oldest = state.segments.lock().oldest();
-    out.put(FrameKind::Head, &head(start, time_ms))?;
+    let head = head(start, time_ms, out.cipher.as_ref());
+    out.put(FrameKind::Head, &head)?;
     put_transactions(out, state, cut)?;
     for shard in &state.producers {
         let payload = producers(&shard.lock(), cut);
@@ -75,15 +96,22 @@ pub(crate) fn write_checkpoint(
     Ok(end)
 }
 
-fn head(start: ReplayStart, time_ms: u64) -> Vec<u8> {
+fn head(start: ReplayStart, time_ms: u64, cipher: Option<&CheckpointCipher>) -> Vec<u8> {
     let mut payload = Vec::new();
     payload.extend_from_slice(&CHECKPOINT_MAGIC);
-    payload.extend_from_slice(&CHECKPOINT_VERSION.to_le_bytes());
+    let version = match cipher {
+        None => CHECKPOINT_VERSION,
+        Some(_) => ENCRYPTED_VERSION,
+    };
+    payload.extend_from_slice(&version.to_le_bytes());
     payload.extend_from_slice(&start.segment.0.to_le_bytes());
     payload.extend_from_slice(&start.epoch.0.to_le_bytes());
     payload.extend_from_slice(&start.offset.to_le_bytes());
     payload.extend_from_slice(&start.lsn.0.to_le_bytes());
     payload.extend_from_slice(&time_ms.to_le_bytes());
+    if let Some(cipher) = cipher {
+        payload.extend_from_slice(&cipher.header().encode());
+    }
     payload
 }
 

@@ -10,6 +10,7 @@ use super::scan::{Piece, Rest, SCAN_BYTES_MAX, ScanEnd, Scanner};
 use super::walk::{Planned, Until};
 use super::{SALVAGE_ADVICE, Watch};
 use crate::chain::SegmentName;
+use crate::cipher::{Ciphers, RECORD_CHANGED};
 use crate::disk::Disk;
 use crate::position::{Epoch, Lsn, SegmentNumber};
 use crate::record::Kind as RecordKind;
@@ -37,6 +38,7 @@ struct Gap {
 /// See the module.
 pub(super) struct Examiner<'a> {
     disk: &'a dyn Disk,
+    ciphers: &'a Ciphers<'a>,
     needed: Needed,
     report: &'a mut Report,
     watch: &'a mut Watch<'a>,
@@ -55,6 +57,7 @@ pub(super) struct Examiner<'a> {
 impl<'a> Examiner<'a> {
     pub(super) fn new(
         disk: &'a dyn Disk,
+        ciphers: &'a Ciphers<'a>,
         needed: Needed,
         report: &'a mut Report,
         live: &'a mut Live,
@@ -62,6 +65,7 @@ impl<'a> Examiner<'a> {
     ) -> Examiner<'a> {
         Examiner {
             disk,
+            ciphers,
             needed,
             report,
             watch,
@@ -168,6 +172,9 @@ impl<'a> Examiner<'a> {
     fn scan(&mut self, planned: &Planned, scanner: &mut Scanner<'_>) -> io::Result<ScanEnd> {
         let mut expected: Expected = self.live.take(planned.name.number);
         let mut last_told = 0;
+        // Without its key, what a record says is not looked at.
+        let cipher = self.ciphers.of(planned.name).ok();
+        let mut scratch = Vec::new();
         let end = scanner.scan(SEGMENT_HEADER_BYTES as u64, &mut |piece| {
             match piece {
                 Piece::Gap { start, end } => {
@@ -190,7 +197,10 @@ impl<'a> Examiner<'a> {
                     expected.meet(offset, raw.length, &mut self.missing);
                     self.report.records += 1;
                     self.meet(planned.name, offset, raw.lsn, is_rescued);
-                    if let Err(malformed) = raw.decode() {
+                    let decoded = cipher
+                        .as_ref()
+                        .map(|cipher| cipher.decode(&raw, &mut scratch));
+                    if let Some(Err(malformed)) = decoded {
                         self.strange(planned.name, offset, raw.lsn, malformed.0);
                     } else if raw.kind == RecordKind::Seal as u8 && offset > 128 {
                         self.strange(planned.name, offset, raw.lsn, "the place of a seal");
@@ -218,13 +228,17 @@ impl<'a> Examiner<'a> {
             .at(&name.path())
             .bytes(offset, offset)
             .lsns(lsn.0, lsn.0)
-            .advise("was it written by a newer release? Check with that one"),
+            .advise(match what {
+                RECORD_CHANGED => SALVAGE_ADVICE,
+                _ => "was it written by a newer release? Check with that one",
+            }),
         );
     }
 
     /// A record that counts: what should have come before it?
     fn meet(&mut self, name: SegmentName, offset: u64, lsn: Lsn, is_rescued: bool) {
         let expected = self.expected.replace(Lsn(lsn.0 + 1));
+        self.report.last_lsn = lsn.0;
         let unread = std::mem::take(&mut self.unread);
         let first = expected.unwrap_or(self.needed.kept_from);
         if lsn > first {

@@ -11,7 +11,7 @@ use super::scan::{Piece, Scanner};
 use crate::chain::SegmentName;
 use crate::disk::Disk;
 use crate::position::{Epoch, Lsn, SegmentNumber};
-use crate::record::{Record, Seal};
+use crate::record::Seal;
 use crate::segment::SEGMENT_HEADER_BYTES;
 use crate::state::Tenure;
 
@@ -223,8 +223,8 @@ fn first_of(disk: &dyn Disk, name: SegmentName) -> io::Result<(First, Option<Lsn
             is_behind_gap = true;
             return ControlFlow::Continue(());
         };
-        match (raw.decode(), first) {
-            (Ok(Record::Seal(seal)), First::Nothing) => {
+        match (raw.seal(), first) {
+            (Some(seal), First::Nothing) => {
                 first = First::Seal(Tenure {
                     epoch: name.epoch,
                     segment: name.number,

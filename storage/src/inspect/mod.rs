@@ -7,6 +7,7 @@
 mod compare;
 mod examine;
 mod fold;
+mod keys;
 mod lineage;
 mod live;
 mod report;
@@ -25,13 +26,15 @@ use bytes::Bytes;
 use self::compare::compare;
 use self::examine::{Examiner, Needed};
 use self::fold::Fold;
+pub use self::keys::{KeyUse, keys_in_use};
 use self::lineage::Lineage;
 use self::live::{Live, Missing};
 pub use self::report::{Affected, Finding, Kind, Report, Severity, Verdict};
 pub use self::salvage::{LostRecords, SalvageError, Salvaged, salvage};
 use self::walk::{Planned, Replay, missing_at_end, plan, replay};
 use crate::chain::{CheckpointName, SegmentName, Survey, survey};
-use crate::checkpoint::{CheckpointRead, Loaded, read_checkpoint};
+use crate::checkpoint::{CheckpointRead, Loaded, check_frames, read_checkpoint, read_start};
+use crate::cipher::{Ciphers, KeyError, Keyring};
 use crate::clock::Clock;
 use crate::disk::{Disk, Open};
 use crate::position::{BacklogId, Epoch, Location, Lsn};
@@ -80,9 +83,11 @@ const ATTEMPTS: u32 = 3;
 /// How long a lease is watched for a sign of life, at most.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 
-/// Checks a journal; answers everything found. Reads only.
+/// Checks a journal; answers everything found. Reads only. Of an encrypted journal of which `keys` lack
+/// one, it checks what can be checked without.
 pub fn check(
     disk: &dyn Disk,
+    keys: &Keyring,
     clock: &dyn Clock,
     names: &dyn Names,
     tell: &mut dyn FnMut(Progress),
@@ -90,7 +95,7 @@ pub fn check(
     let sign = surroundings::lease_sign(disk);
     for attempt in 1.. {
         let before = survey(disk).ok();
-        let mut report = check_once(disk, names, tell);
+        let mut report = check_once(disk, keys, names, tell);
         let is_calm = matches!(report.verdict, Verdict::Healthy | Verdict::NoJournal);
         let has_changed = survey(disk).ok() != before;
         // The active removed or made files meanwhile: what was missing may be none of its fault.
@@ -114,21 +119,41 @@ pub fn check(
 /// A journal as far as it can be read.
 struct Examined {
     report: Report,
-    /// The fold that counts; None if there is no journal.
+    /// The fold that counts; None if there is no journal, or a key is missing.
     fold: Option<Fold>,
     tenures: Vec<Tenure>,
+    /// The key that is missing.
+    locked: Option<KeyError>,
 }
 
-fn check_once(disk: &dyn Disk, names: &dyn Names, tell: &mut dyn FnMut(Progress)) -> Report {
-    examine(disk, names, tell).report
+fn check_once(
+    disk: &dyn Disk,
+    keys: &Keyring,
+    names: &dyn Names,
+    tell: &mut dyn FnMut(Progress),
+) -> Report {
+    examine(disk, keys, names, tell).report
 }
 
 /// Reads all there is.
-fn examine(disk: &dyn Disk, names: &dyn Names, tell: &mut dyn FnMut(Progress)) -> Examined {
+fn examine(
+    disk: &dyn Disk,
+    keys: &Keyring,
+    names: &dyn Names,
+    tell: &mut dyn FnMut(Progress),
+) -> Examined {
     let mut report = Report::new();
     surroundings::look(disk, &mut report);
     let found = survey(disk).unwrap_or_default();
-    let loaded = load(disk, &found, &mut report);
+    report.keys = keys_in_use(disk).unwrap_or_default();
+    let ciphers = Ciphers::survey(disk, keys, &found.segments);
+    let segments = found.segments.iter();
+    let mut locked = segments.filter_map(|name| ciphers.of(*name).err()).next();
+    let mut loaded = load(disk, keys, &found, &mut report, &mut locked);
+    if locked.is_some() {
+        // Half a state would be a wrong one.
+        loaded.clear();
+    }
     let hints: Vec<Tenure> = loaded
         .iter()
         .flat_map(|(_, loaded)| loaded.state.tenures.lock().clone())
@@ -138,7 +163,10 @@ fn examine(disk: &dyn Disk, names: &dyn Names, tell: &mut dyn FnMut(Progress)) -
         report.add(finding.clone());
     }
     let plan = plan(&lineage, &found.segments);
-    let mut replays = replays(&lineage, loaded, &mut report);
+    let mut replays = match locked {
+        None => replays(&lineage, loaded, &mut report),
+        Some(_) => Vec::new(),
+    };
     let mut watch = Watch {
         progress: Progress {
             done_bytes: 0,
@@ -146,15 +174,23 @@ fn examine(disk: &dyn Disk, names: &dyn Names, tell: &mut dyn FnMut(Progress)) -
         },
         tell,
     };
-    replay(disk, &plan, &mut replays, names, &mut watch);
-    let starts = || {
-        replays
+    replay(disk, &ciphers, &plan, &mut replays, names, &mut watch);
+    let starts: Vec<Lsn> = match locked {
+        None => replays
             .iter()
-            .map(|r| r.start.map_or(Lsn(1), |start| start.lsn))
+            .map(|replay| replay.start.map_or(Lsn(1), |start| start.lsn))
+            .collect(),
+        // The first frame is readable without a key.
+        Some(_) => found
+            .checkpoints
+            .iter()
+            .filter_map(|name| read_start(disk, *name).ok().flatten())
+            .map(|start| start.lsn)
+            .collect(),
     };
     let needed = Needed {
-        from: starts().next().unwrap_or(Lsn(1)),
-        kept_from: starts().min().unwrap_or(Lsn(1)),
+        from: starts.first().copied().unwrap_or(Lsn(1)),
+        kept_from: starts.iter().min().copied().unwrap_or(Lsn(1)),
     };
     let mut live = match replays.first() {
         Some(replay) => Live::of(&replay.fold.state),
@@ -165,7 +201,7 @@ fn examine(disk: &dyn Disk, names: &dyn Names, tell: &mut dyn FnMut(Progress)) -
         live.add(in_doubt.map(|message| message.location));
     }
     let missing = {
-        let examiner = Examiner::new(disk, needed, &mut report, &mut live, &mut watch);
+        let examiner = Examiner::new(disk, &ciphers, needed, &mut report, &mut live, &mut watch);
         examiner.run(&plan)
     };
     for name in missing_at_end(&plan) {
@@ -176,30 +212,63 @@ fn examine(disk: &dyn Disk, names: &dyn Names, tell: &mut dyn FnMut(Progress)) -
                 .advise(SALVAGE_ADVICE),
         );
     }
-    let fold = conclude(&mut report, replays, &missing, &lineage, names);
+    let fold = match &locked {
+        None => conclude(&mut report, replays, &missing, &lineage, names),
+        Some(error) => {
+            conclude_locked(&mut report, error, &lineage);
+            None
+        }
+    };
     Examined {
         report,
         fold,
         tenures: lineage.tenures,
+        locked,
     }
+}
+
+/// What is left to say of a journal whose key is missing.
+fn conclude_locked(report: &mut Report, error: &KeyError, lineage: &Lineage) {
+    let what = format!(
+        "encrypted with the key {}, which was not given: structure and checksums were checked; \
+         whether the contents are as they were written, and which messages are pending, was not",
+        error.wanted
+    );
+    report.add(
+        Finding::new(Severity::Unread, Kind::Key, what)
+            .at(Path::new(&error.path))
+            .advise(
+                "give the key with `--key-file`, or the broker's configuration with `--config`",
+            ),
+    );
+    report.epoch = lineage.newest().map_or(0, |tenure| tenure.epoch.0);
+    report.conclude();
 }
 
 /// The checkpoints that can be read, newest first: two are enough.
 fn load(
     disk: &dyn Disk,
+    keys: &Keyring,
     found: &Survey,
     report: &mut Report,
+    locked: &mut Option<KeyError>,
 ) -> Vec<(CheckpointName, Box<Loaded>)> {
     let mut loaded = Vec::new();
+    let unreadable = |name: &CheckpointName, reason| {
+        Finding::new(Severity::Warning, Kind::Checkpoint, reason)
+            .at(&name.path())
+            .advise("brokers ignore it, and the active's next checkpoints replace it")
+    };
     for name in &found.checkpoints {
-        match read_checkpoint(disk, *name) {
+        match read_checkpoint(disk, keys, *name) {
             CheckpointRead::NeverWritten => {}
-            CheckpointRead::Unreadable { reason } => {
-                report.add(
-                    Finding::new(Severity::Warning, Kind::Checkpoint, reason)
-                        .at(&name.path())
-                        .advise("brokers ignore it, and the active's next checkpoints replace it"),
-                );
+            CheckpointRead::Unreadable { reason } => report.add(unreadable(name, reason)),
+            CheckpointRead::Locked(error) => {
+                match check_frames(disk, *name) {
+                    Ok(()) => report.checkpoints += 1,
+                    Err(reason) => report.add(unreadable(name, reason)),
+                }
+                locked.get_or_insert(error);
             }
             CheckpointRead::Valid(one) => {
                 report.checkpoints += 1;

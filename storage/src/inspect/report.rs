@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::keys::KeyUse;
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +54,8 @@ pub enum Kind {
     Contradiction,
     /// Pending messages whose records cannot be read.
     LostMessages,
+    /// A key is missing.
+    Key,
     /// There is no journal.
     NoJournal,
 }
@@ -179,6 +183,8 @@ pub struct Report {
     pub messages: u64,
     /// Transactions that wait for their decision.
     pub prepared: u64,
+    /// The keys of its files.
+    pub keys: Vec<KeyUse>,
     /// The worst first.
     pub findings: Vec<Finding>,
     /// Findings that are only counted.
@@ -200,6 +206,7 @@ impl Report {
             backlogs: 0,
             messages: 0,
             prepared: 0,
+            keys: Vec::new(),
             findings: Vec::new(),
             left_out: 0,
         }

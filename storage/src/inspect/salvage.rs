@@ -22,6 +22,7 @@ use super::{Examined, Names, Progress, SIGN_OF_LIFE, Watch, examine, surrounding
 use crate::backlog::Contents;
 use crate::chain::{CHECKPOINT_DIRECTORY, CheckpointName, JOURNAL_DIRECTORY, survey};
 use crate::checkpoint::write_checkpoint;
+use crate::cipher::{Ciphers, KeyError, Keyring, TenureCipher};
 use crate::clock::Clock;
 use crate::disk::{Disk, Open};
 use crate::position::{Epoch, Lsn, SegmentNumber};
@@ -40,6 +41,9 @@ pub enum SalvageError {
     /// There is nothing to save.
     #[error("there is no journal in this directory, so there is nothing to save")]
     NoJournal,
+    /// A key is missing.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The new directory is in use for something.
     #[error("the directory for the new journal is not empty: it has `{name}`; name another one")]
     NotEmpty {
@@ -54,6 +58,9 @@ pub enum SalvageError {
         /// Bytes that are free.
         free: u64,
     },
+    /// It cannot be encrypted.
+    #[error("cannot encrypt the new journal: {0}")]
+    Cipher(std::io::Error),
     /// It could not be written.
     #[error("cannot write `{path}` of the new journal: {source}; remove it and try again")]
     Write {
@@ -141,13 +148,14 @@ const SEGMENT_BYTES: u64 = 128 << 20;
 const SPARE_BYTES: u64 = 16 << 20;
 
 /// Reads the journal in `from` as far as that goes and writes what is left into `to`, which must be
-/// empty. Never writes to `from`.
+/// empty. Never writes to `from`. The new journal is encrypted if `keys` have a key to write with.
 ///
 /// # Errors
 /// [`SalvageError`]; what it had written until then stays in `to` and must not be used.
 pub fn salvage(
     from: &dyn Disk,
     to: &dyn Disk,
+    keys: &Keyring,
     clock: &dyn Clock,
     names: &dyn Names,
     tell: &mut dyn FnMut(Progress),
@@ -160,7 +168,10 @@ pub fn salvage(
     if let Some(holder) = surroundings::is_alive(from, clock, sign.as_ref(), SIGN_OF_LIFE) {
         return Err(SalvageError::InUse { holder });
     }
-    let examined = examine(from, names, tell);
+    let examined = examine(from, keys, names, tell);
+    if let Some(error) = examined.locked {
+        return Err(error.into());
+    }
     let Examined {
         report,
         fold: Some(fold),
@@ -180,6 +191,7 @@ pub fn salvage(
     };
     let mut job = Job {
         to,
+        keys,
         names,
         begin,
         fold,
@@ -200,8 +212,9 @@ pub fn salvage(
     };
     job.leave_in_doubt();
     job.check_space()?;
-    job.write(from, &tenures, tell)?;
-    verify(to, names)?;
+    let ciphers = Ciphers::survey(from, keys, &found.segments);
+    job.write(from, &ciphers, &tenures, tell)?;
+    verify(to, keys, names)?;
     Ok(job.saved)
 }
 
@@ -216,6 +229,7 @@ struct Begin {
 
 struct Job<'a> {
     to: &'a dyn Disk,
+    keys: &'a Keyring,
     names: &'a dyn Names,
     begin: Begin,
     fold: Fold,
@@ -274,6 +288,7 @@ impl Job<'_> {
     fn write(
         &mut self,
         from: &dyn Disk,
+        ciphers: &Ciphers<'_>,
         tenures: &[Tenure],
         tell: &mut dyn FnMut(Progress),
     ) -> Result<(), SalvageError> {
@@ -303,8 +318,9 @@ impl Job<'_> {
             self.begin.number,
             seal,
             SEGMENT_BYTES,
+            TenureCipher::begin(self.keys, self.begin.epoch).map_err(SalvageError::Cipher)?,
         )?;
-        let moved = copier.copy(from, &live, tenures, &mut watch)?;
+        let moved = copier.copy(from, ciphers, &live, tenures, &mut watch)?;
         let end = copier.finish()?;
         let tenure = Tenure {
             epoch: self.begin.epoch,
@@ -391,7 +407,8 @@ impl Job<'_> {
             };
             let cut = || name.lsn;
             let start = end.replay_start(self.begin.epoch);
-            write_checkpoint(&self.fold.state, start, self.begin.time_ms, &cut, &mut sink)?;
+            let (state, time_ms) = (&self.fold.state, self.begin.time_ms);
+            write_checkpoint(state, self.keys, start, time_ms, &cut, &mut sink)?;
             file.sync()
         };
         write().map_err(|source| SalvageError::write(&path, source))?;
@@ -433,8 +450,8 @@ fn move_message(message: &mut OpenMessage, moved: &Moved, epoch: Epoch) -> bool 
 }
 
 /// The new journal must check out before anybody trusts it.
-fn verify(to: &dyn Disk, names: &dyn Names) -> Result<(), SalvageError> {
-    let report = examine(to, names, &mut |_| {}).report;
+fn verify(to: &dyn Disk, keys: &Keyring, names: &dyn Names) -> Result<(), SalvageError> {
+    let report = examine(to, keys, names, &mut |_| {}).report;
     let bad = report
         .findings
         .iter()

@@ -9,9 +9,10 @@ use super::scan::{Piece, Scanner};
 use super::{Names, Watch};
 use crate::chain::SegmentName;
 use crate::checkpoint::ReplayStart;
+use crate::cipher::Ciphers;
 use crate::disk::Disk;
 use crate::position::{Location, Lsn, SegmentNumber};
-use crate::record::RawRecord;
+use crate::record::{Malformed, RawRecord, Record};
 use crate::segment::SEGMENT_HEADER_BYTES;
 use crate::state::Place;
 
@@ -127,6 +128,7 @@ pub(super) struct Replay {
 /// Applies what is behind their starts to all folds. What cannot be read is lost for them.
 pub(super) fn replay(
     disk: &dyn Disk,
+    ciphers: &Ciphers<'_>,
     plan: &[Planned],
     replays: &mut [Replay],
     names: &dyn Names,
@@ -147,13 +149,20 @@ pub(super) fn replay(
         let Ok(mut scanner) = planned.scanner(disk) else {
             continue;
         };
+        // Whoever replays has asked before whether all keys are there.
+        let Ok(cipher) = ciphers.of(planned.name) else {
+            continue;
+        };
+        let mut scratch = Vec::new();
         let from = first_offset(planned.name, replays);
         let _ = scanner.scan(from, &mut |piece| {
             if let Piece::Record { offset, raw, .. } = piece
                 && planned.counts(raw.lsn)
             {
+                let decoded = cipher.decode(&raw, &mut scratch);
                 for replay in replays.iter_mut() {
-                    feed(replay, planned.name, offset, raw, names);
+                    let record = decoded.clone();
+                    feed(replay, planned.name, offset, (&raw, record), names);
                 }
             }
             ControlFlow::Continue(())
@@ -220,7 +229,7 @@ fn feed(
     replay: &mut Replay,
     name: SegmentName,
     offset: u64,
-    raw: RawRecord<'_>,
+    (raw, decoded): (&RawRecord<'_>, Result<Record<'_>, Malformed>),
     names: &dyn Names,
 ) {
     if raw.lsn < replay.fold.next {
@@ -229,7 +238,7 @@ fn feed(
     if raw.lsn > replay.fold.next {
         replay.fold.lose(Lsn(raw.lsn.0 - 1));
     }
-    let record = match raw.decode() {
+    let record = match decoded {
         Ok(record) => record,
         Err(malformed) => {
             let what = format!("record {}: {malformed}", raw.lsn);

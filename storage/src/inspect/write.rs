@@ -8,6 +8,7 @@ use super::salvage::Moved;
 use crate::batch::{BATCH_BYTES, Batch};
 use crate::chain::{SegmentName, read_up_to};
 use crate::checkpoint::ReplayStart;
+use crate::cipher::{Ciphers, RecordCipher, TenureCipher};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::position::{Epoch, Lsn, SegmentNumber};
 use crate::record::{Frame, Malformed, Message, RawRecord, Record, Seal};
@@ -48,6 +49,7 @@ pub(super) struct Copier<'a> {
     place: Place,
     file: Box<dyn DiskFile>,
     batch: Batch,
+    cipher: TenureCipher,
 }
 
 impl<'a> Copier<'a> {
@@ -58,6 +60,7 @@ impl<'a> Copier<'a> {
         segment: SegmentNumber,
         seal: Seal,
         segment_bytes: u64,
+        cipher: TenureCipher,
     ) -> Result<Copier<'a>, WriteError> {
         let next_lsn = Lsn(seal.sealed_lsn.0 + 1);
         let offset = SEGMENT_HEADER_BYTES as u64;
@@ -77,8 +80,11 @@ impl<'a> Copier<'a> {
                     number: segment,
                     epoch,
                 },
+                &cipher,
             )?,
-            batch: Batch::new(segment, offset, next_lsn, epoch, Vec::new()),
+            batch: Batch::new(segment, offset, next_lsn, epoch, Vec::new())
+                .encrypted(cipher.of(segment)),
+            cipher,
         };
         copier.batch.push(Frame::new(&Record::Seal(seal)));
         copier.place.next_lsn = Lsn(next_lsn.0 + 1);
@@ -92,6 +98,7 @@ impl<'a> Copier<'a> {
     pub(super) fn copy(
         &mut self,
         from: &dyn Disk,
+        ciphers: &Ciphers<'_>,
         live: &Live,
         tenures: &[Tenure],
         watch: &mut Watch<'_>,
@@ -107,12 +114,16 @@ impl<'a> Copier<'a> {
             let Ok(file) = from.open(&name.path(), Open::Read) else {
                 continue;
             };
+            let Ok(cipher) = ciphers.of(name) else {
+                continue;
+            };
+            let mut scratch = Vec::new();
             for &(offset, length) in places {
                 watch.add(u64::from(length));
                 let Ok(bytes) = read_up_to(&*file, u64::from(offset), length as usize) else {
                     continue;
                 };
-                let Ok(message) = message_in(&bytes, length, epoch) else {
+                let Ok(message) = message_in(&bytes, length, epoch, &cipher, &mut scratch) else {
                     continue;
                 };
                 let location = self.push(&message)?;
@@ -125,7 +136,7 @@ impl<'a> Copier<'a> {
     fn push(&mut self, message: &Message<'_>) -> Result<crate::position::Location, WriteError> {
         let record = Record::Message(message.clone());
         let mut frame = Frame::new(&record);
-        let bytes = frame.bytes();
+        let bytes = frame.bytes() + self.cipher.tag_bytes();
         let end = self.batch.end_offset() + bytes;
         let is_fresh = self.place.offset == SEGMENT_HEADER_BYTES as u64 && self.batch.count() == 0;
         if end > self.segment_bytes && !is_fresh {
@@ -150,7 +161,7 @@ impl<'a> Copier<'a> {
             number,
             epoch: self.epoch,
         };
-        self.file = create(self.to, name)?;
+        self.file = create(self.to, name, &self.cipher)?;
         self.place.segment = number;
         self.place.offset = SEGMENT_HEADER_BYTES as u64;
         self.place.bytes += SEGMENT_HEADER_BYTES as u64;
@@ -165,7 +176,8 @@ impl<'a> Copier<'a> {
             offset,
             ..
         } = self.place;
-        Batch::new(segment, offset, next_lsn, self.epoch, Vec::new())
+        let batch = Batch::new(segment, offset, next_lsn, self.epoch, Vec::new());
+        batch.encrypted(self.cipher.of(segment))
     }
 
     fn flush(&mut self) -> Result<(), WriteError> {
@@ -208,11 +220,15 @@ impl<'a> Copier<'a> {
     }
 }
 
-fn create(to: &dyn Disk, name: SegmentName) -> Result<Box<dyn DiskFile>, WriteError> {
+fn create(
+    to: &dyn Disk,
+    name: SegmentName,
+    cipher: &TenureCipher,
+) -> Result<Box<dyn DiskFile>, WriteError> {
     let path = name.path();
     let create = |path: &Path| {
         let file = to.open(path, Open::CreateNew)?;
-        file.write_all_at(&encode_header(name), 0)?;
+        file.write_all_at(&encode_header(name, cipher.header()), 0)?;
         Ok(file)
     };
     create(&path).map_err(|source| WriteError { path, source })
@@ -220,12 +236,18 @@ fn create(to: &dyn Disk, name: SegmentName) -> Result<Box<dyn DiskFile>, WriteEr
 
 /// The message that a record holds. It becomes a plain one: whatever else the record said is part
 /// of the state.
-fn message_in(bytes: &[u8], length: u32, epoch: Epoch) -> Result<Message<'_>, Malformed> {
+fn message_in<'a>(
+    bytes: &'a [u8],
+    length: u32,
+    epoch: Epoch,
+    cipher: &RecordCipher,
+    scratch: &'a mut Vec<u8>,
+) -> Result<Message<'a>, Malformed> {
     let raw = RawRecord::parse(bytes, epoch)?;
     if raw.length != length {
         return Err(Malformed("a record's length"));
     }
-    let message = match raw.decode()? {
+    let message = match cipher.decode(&raw, scratch)? {
         Record::Message(message) | Record::TransactionMessage(message) => message,
         Record::Move(moved) => moved.message,
         _ => return Err(Malformed("a message")),

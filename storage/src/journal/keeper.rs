@@ -392,7 +392,7 @@ impl Keeper<'_> {
             }
         };
         let cut = || shared.pending.appended();
-        let end = write_checkpoint(&shared.state, start, time_ms, &cut, &mut sink)?;
+        let end = write_checkpoint(&shared.state, &shared.keys, start, time_ms, &cut, &mut sink)?;
         file.write_all_at(&buffer, offset)?;
         offset += buffer.len() as u64;
         file.sync()?;

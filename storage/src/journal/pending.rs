@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::batch::{BATCH_BYTES, BATCH_HEADER_BYTES, Batch, SharedBatch};
 use crate::checkpoint::ReplayStart;
+use crate::cipher::TenureCipher;
 use crate::position::{Epoch, Location, Lsn, SegmentNumber};
 use crate::record::{Frame, RECORD_BYTES_MAX};
 use crate::segment::SEGMENT_HEADER_BYTES;
@@ -49,6 +50,7 @@ pub(crate) enum Take {
 /// See the module.
 pub(crate) struct Pending {
     epoch: Epoch,
+    cipher: Arc<TenureCipher>,
     segment_bytes: u64,
     /// The tenure's first segment if it is to be left for the first prepared one: it had no time
     /// to be filled with zeros, and writing into a hole is slow.
@@ -88,6 +90,7 @@ impl Pending {
     /// Continues behind the seal, which is in `segment` and ends at `offset`.
     pub(crate) fn new(
         epoch: Epoch,
+        cipher: Arc<TenureCipher>,
         segment: SegmentNumber,
         offset: u64,
         seal_lsn: Lsn,
@@ -96,6 +99,7 @@ impl Pending {
     ) -> Pending {
         Pending {
             epoch,
+            cipher,
             segment_bytes: u64::from(segment_bytes),
             makeshift: is_preallocated.then_some(segment),
             appended: AtomicU64::new(seal_lsn.0),
@@ -128,7 +132,7 @@ impl Pending {
 
     /// Gives the record its LSN and its place.
     pub(crate) fn append(&self, frame: Frame<'_>, class: Class) -> Result<Appended, AppendError> {
-        let bytes = frame.bytes();
+        let bytes = frame.bytes() + self.cipher.tag_bytes();
         if bytes > u64::from(RECORD_BYTES_MAX) {
             return Err(AppendError::TooLarge {
                 bytes,
@@ -152,7 +156,7 @@ impl Pending {
             inner.segment = SegmentNumber(inner.segment.0 + 1);
             inner.offset = SEGMENT_HEADER_BYTES as u64;
         }
-        let batch = inner.open_batch(self.epoch);
+        let batch = inner.open_batch(self.epoch, &self.cipher);
         let (lsn, location) = batch.push(frame);
         let is_batch_full = batch.bytes() >= BATCH_BYTES;
         inner.offset = batch.end_offset();
@@ -295,12 +299,12 @@ impl Pending {
 }
 
 impl Inner {
-    fn open_batch(&mut self, epoch: Epoch) -> &mut Batch {
+    fn open_batch(&mut self, epoch: Epoch, cipher: &TenureCipher) -> &mut Batch {
         let (segment, offset, lsn) = (self.segment, self.offset, self.next_lsn);
         let buffers = &mut self.buffers;
         self.open.get_or_insert_with(|| {
             let buffer = buffers.pop().unwrap_or_default();
-            Batch::new(segment, offset, lsn, epoch, buffer)
+            Batch::new(segment, offset, lsn, epoch, buffer).encrypted(cipher.of(segment))
         })
     }
 

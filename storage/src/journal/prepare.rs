@@ -4,6 +4,7 @@ use std::io;
 
 use super::shared::{Prepared, Shared};
 use crate::chain::{JOURNAL_DIRECTORY, SegmentName};
+use crate::cipher::TenureCipher;
 use crate::clock::Clock;
 use crate::disk::{Disk, Open};
 use crate::segment::{SEGMENT_HEADER_BYTES, encode_header};
@@ -26,6 +27,7 @@ pub(crate) fn create_segment(
     clock: &dyn Clock,
     name: SegmentName,
     segment_bytes: u32,
+    cipher: &TenureCipher,
 ) -> io::Result<Option<Prepared>> {
     let file = disk.open(&name.path(), Open::CreateNew)?;
     if !file.try_lock()? {
@@ -33,7 +35,7 @@ pub(crate) fn create_segment(
     }
     let locked_at = clock.now();
     file.set_length(u64::from(segment_bytes))?;
-    file.write_all_at(&encode_header(name), 0)?;
+    file.write_all_at(&encode_header(name, cipher.header()), 0)?;
     Ok(Some(Prepared {
         number: name.number,
         file,
@@ -56,7 +58,8 @@ pub(crate) fn prepare_segment(shared: &Shared, name: SegmentName) -> io::Result<
 
 fn fill_segment(shared: &Shared, name: SegmentName) -> io::Result<Prepared> {
     let bytes = shared.options.segment_bytes;
-    let Some(made) = create_segment(&*shared.disk, &*shared.clock, name, bytes)? else {
+    let Some(made) = create_segment(&*shared.disk, &*shared.clock, name, bytes, &shared.cipher)?
+    else {
         return Err(io::Error::other("somebody else locked it at once"));
     };
     let file = &made.file;

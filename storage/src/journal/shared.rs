@@ -14,8 +14,9 @@ use super::pending::Pending;
 use super::usage::{OnMoved, SpaceCounters};
 use super::{Callbacks, JournalOptions};
 use crate::chain::SegmentName;
+use crate::cipher::{Keyring, RecordCipher, TenureCipher, cipher_of};
 use crate::clock::{Clock, Signal};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Open};
 use crate::error::Failure;
 use crate::position::{Epoch, Lsn, SegmentNumber};
 use crate::state::State;
@@ -40,6 +41,12 @@ pub(crate) struct Prepared {
     pub(crate) locked_at: Duration,
 }
 
+/// A segment that can be read.
+pub(crate) struct Reader {
+    pub(crate) file: Box<dyn DiskFile>,
+    pub(crate) cipher: RecordCipher,
+}
+
 /// See the module. No mutex in here is ever held across a call of `disk` or `clock`.
 pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
@@ -56,7 +63,11 @@ pub(crate) struct Shared {
     pub(crate) keeper_signal: Arc<dyn Signal>,
     pub(crate) prepared: Mutex<VecDeque<Prepared>>,
     /// Read descriptors that are kept open.
-    pub(crate) readers: Mutex<VecDeque<(SegmentName, Arc<dyn DiskFile>)>>,
+    pub(crate) readers: Mutex<VecDeque<(SegmentName, Arc<Reader>)>>,
+    /// The keys with which former tenures are read.
+    pub(crate) keys: Keyring,
+    /// How this tenure writes.
+    pub(crate) cipher: Arc<TenureCipher>,
     pub(crate) on_released: Mutex<Vec<OnReleased>>,
     pub(crate) callbacks: Callbacks,
     /// The keeper waits until this is released.
@@ -78,6 +89,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Opens a segment of this or a former tenure.
+    pub(crate) fn open_reader(&self, name: SegmentName) -> io::Result<Reader> {
+        let file = self.disk.open(&name.path(), Open::Read)?;
+        let cipher = match name.epoch == self.epoch {
+            true => self.cipher.of(name.number),
+            false => cipher_of(&self.keys, &*file, name)?,
+        };
+        Ok(Reader { file, cipher })
+    }
+
     /// True once nothing may be written any more.
     pub(crate) fn is_over(&self) -> bool {
         self.gate.is_fenced()

@@ -15,6 +15,7 @@ use super::lock::LockCommand;
 use super::renew::RenewCommand;
 use super::shared::{Shared, panic_text};
 use super::{Event, FenceReason};
+use crate::cipher::KeyError;
 use crate::position::Epoch;
 use crate::store::Store;
 use crate::tenure::claim::ClaimsView;
@@ -54,6 +55,8 @@ pub(super) enum Input {
     StorageFailed(String),
     /// A thread panicked, or the journal is damaged.
     Failed(String),
+    /// The journal needs a key that is not there.
+    KeyMissing(KeyError),
     /// The owner wants the end.
     Release,
     /// The owner is gone.
@@ -241,6 +244,11 @@ impl Control {
             Input::Renewed => self.renewed(),
             Input::StorageFailed(what) => self.lose(FenceReason::Storage(what)),
             Input::Failed(what) => self.fail(what),
+            Input::KeyMissing(error) => {
+                warn!(%error, "A key is missing; this broker cannot be a standby.");
+                self.abandon();
+                self.end(Event::KeyMissing(error));
+            }
             Input::Release => self.release(),
             Input::Dropped => self.leave(),
             Input::ShutDown if matches!(self.phase, Phase::Closing) => {

@@ -61,12 +61,16 @@ fn follow(shared: &Arc<Shared>) -> Option<(Follower, Epoch)> {
             return None;
         }
         let step = match follower.take() {
-            None => Follower::open(Arc::clone(&shared.disk)).map(|mut opened| {
-                if shared.sabotage.no_seal {
-                    opened.ignore_seals();
-                }
-                (opened, false)
-            }),
+            None => {
+                let opened =
+                    Follower::open_with_keys(Arc::clone(&shared.disk), shared.options.keys.clone());
+                opened.map(|mut opened| {
+                    if shared.sabotage.no_seal {
+                        opened.ignore_seals();
+                    }
+                    (opened, false)
+                })
+            }
             Some(opened) if take_over.is_some() => return Some((opened, take_over?)),
             Some(mut opened) => opened.poll().map(|progress| {
                 remember(shared, &opened, progress);
@@ -91,13 +95,21 @@ fn follow(shared: &Arc<Shared>) -> Option<(Follower, Epoch)> {
                 pause = shared.options.tail_poll_interval;
             }
             Err(error) => {
-                shared.control.push(Input::Failed(error.to_string()));
+                shared.control.push(refused(error));
                 return None;
             }
         }
         if take_over.is_none() || follower.is_none() {
             shared.follow.wait(Some(pause));
         }
+    }
+}
+
+/// What no later attempt will heal.
+fn refused(error: FollowError) -> Input {
+    match error {
+        FollowError::Key(error) => Input::KeyMissing(error),
+        other => Input::Failed(other.to_string()),
     }
 }
 
@@ -144,7 +156,7 @@ fn begin(shared: &Arc<Shared>, follower: Follower, epoch: Epoch) -> Result<Arc<S
     let finished = follower.finish(epoch);
     let point = finished.map_err(|error| match error.is_transient() {
         true => Input::NotBegun(error.to_string()),
-        false => Input::Failed(error.to_string()),
+        false => refused(error),
     })?;
     let goes_on = shared.sabotage.old_epoch && point.previous_epoch > Epoch(0);
     let epoch = if goes_on { point.previous_epoch } else { epoch };

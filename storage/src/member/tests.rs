@@ -23,6 +23,7 @@ fn options() -> MemberOptions {
         fence: Fence::Lease,
         segment_bytes: 1 << 20,
         checkpoint_bytes: 1 << 20,
+        keys: Default::default(),
         preallocate: false,
     }
 }
@@ -51,6 +52,7 @@ fn until_active(events: &Receiver<Event>) -> (Cause, Arc<Store>) {
             Event::TakingOver { cause, .. } => seen = Some(cause),
             Event::Active(store) => return (seen.expect("takes over before"), store),
             Event::Fenced(reason) => panic!("fenced: {reason:?}"),
+            Event::KeyMissing(error) => panic!("{error}"),
             Event::Failed(what) => panic!("failed: {what}"),
             Event::Released => panic!("released"),
         }

@@ -335,7 +335,7 @@ proptest! {
         let bytes = encode(&record, Lsn(lsn), Epoch(epoch));
         let raw = RawRecord::parse(&bytes, Epoch(epoch)).expect("valid");
         prop_assert_eq!((raw.lsn, raw.length as usize), (Lsn(lsn), bytes.len()));
-        prop_assert_eq!(raw.decode().expect("valid"), record);
+        prop_assert_eq!(Record::decode(raw.kind, raw.payload).expect("valid"), record);
     }
 
     #[test]

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use super::Store;
 use crate::backlog::Backlog;
 use crate::chain::{SegmentName, read_up_to};
-use crate::disk::{DiskFile, Open};
+use crate::cipher::RecordCipher;
+use crate::journal::Reader;
 use crate::position::{Epoch, Location, Position};
-use crate::record::{Malformed, RawRecord, Record};
+use crate::record::{Malformed, RECORD_HEADER_BYTES, RawRecord, Record};
 
 /// Read descriptors that stay open.
 const READERS: usize = 16;
@@ -28,20 +29,21 @@ impl Store {
             io::Error::new(io::ErrorKind::NotFound, text)
         })?;
         if let Some(record) = self.shared.pending.find(location) {
-            return body(record, epoch).map_err(|error| invalid(location, epoch, error));
+            let cipher = self.shared.cipher.of(location.segment);
+            return body(record, epoch, &cipher).map_err(|error| invalid(location, epoch, error));
         }
         let name = SegmentName {
             number: location.segment,
             epoch,
         };
-        let (file, is_fresh) = self.reader(name)?;
-        match read_body(&*file, location, epoch) {
+        let (reader, is_fresh) = self.reader(name)?;
+        match read_body(&reader, location, epoch) {
             Ok(body) => Ok(body),
             // A descriptor opened long ago may answer from a stale cache.
             Err(_) if !is_fresh => {
                 self.shared.readers.lock().retain(|(open, _)| *open != name);
-                let (file, _) = self.reader(name)?;
-                read_body(&*file, location, epoch)
+                let (reader, _) = self.reader(name)?;
+                read_body(&reader, location, epoch)
             }
             Err(error) => Err(error),
         }
@@ -75,21 +77,21 @@ impl Store {
     }
 
     /// A read descriptor, and whether it was opened just now.
-    fn reader(&self, name: SegmentName) -> io::Result<(Arc<dyn DiskFile>, bool)> {
+    fn reader(&self, name: SegmentName) -> io::Result<(Arc<Reader>, bool)> {
         let known = {
             let readers = self.shared.readers.lock();
             readers
                 .iter()
                 .find(|(open, _)| *open == name)
-                .map(|(_, file)| Arc::clone(file))
+                .map(|(_, reader)| Arc::clone(reader))
         };
-        if let Some(file) = known {
-            return Ok((file, false));
+        if let Some(reader) = known {
+            return Ok((reader, false));
         }
-        let file: Arc<dyn DiskFile> = Arc::from(self.shared.disk.open(&name.path(), Open::Read)?);
+        let reader = Arc::new(self.shared.open_reader(name)?);
         let evicted = {
             let mut readers = self.shared.readers.lock();
-            readers.push_front((name, Arc::clone(&file)));
+            readers.push_front((name, Arc::clone(&reader)));
             if readers.len() > READERS {
                 readers.pop_back()
             } else {
@@ -97,25 +99,27 @@ impl Store {
             }
         };
         drop(evicted);
-        Ok((file, true))
+        Ok((reader, true))
     }
 }
 
-fn read_body(file: &dyn DiskFile, location: Location, epoch: Epoch) -> io::Result<Bytes> {
-    let record = read_up_to(file, u64::from(location.offset), location.length as usize)?;
-    body(record, epoch).map_err(|error| invalid(location, epoch, error))
+fn read_body(reader: &Reader, location: Location, epoch: Epoch) -> io::Result<Bytes> {
+    let (offset, length) = (u64::from(location.offset), location.length as usize);
+    let record = read_up_to(&*reader.file, offset, length)?;
+    body(record, epoch, &reader.cipher).map_err(|error| invalid(location, epoch, error))
 }
 
-fn body(record: Vec<u8>, epoch: Epoch) -> Result<Bytes, Malformed> {
+fn body(mut record: Vec<u8>, epoch: Epoch, cipher: &RecordCipher) -> Result<Bytes, Malformed> {
     let raw = RawRecord::parse(&record, epoch)?;
-    let message = match raw.decode()? {
+    let header = (raw.lsn, raw.kind, raw.length);
+    let end = cipher.decrypt_in_place(header, &mut record)?;
+    let message = match Record::decode(header.1, &record[RECORD_HEADER_BYTES..end])? {
         Record::Message(message) | Record::TransactionMessage(message) => message,
         Record::Move(moved) => moved.message,
         _ => return Err(Malformed("a message")),
     };
-    // The body is the record's end.
-    let start = raw.length as usize - message.body.len();
-    let end = raw.length as usize;
+    // The body is the payload's end.
+    let start = end - message.body.len();
     Ok(Bytes::from(record).slice(start..end))
 }
 

@@ -1,15 +1,16 @@
 //! Reading one segment from a place on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Cursor, LastBatch};
 use crate::batch::{BATCH_BYTES, BatchView, Found, find_batch};
 use crate::chain::{FirstBatch, Look, damage, first_batch, read_up_to, scan_for_batch};
+use crate::cipher::{CipherHeader, Keyring, RecordCipher};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{Damage, FollowError};
 use crate::position::{Location, Lsn};
-use crate::record::Seal;
+use crate::record::{Malformed, Seal};
 use crate::segment::{SEGMENT_HEADER_BYTES, check_header};
 use crate::state::{Place, State};
 
@@ -34,6 +35,9 @@ pub(super) struct Tail<'a> {
     state: &'a Arc<State>,
     file: Box<dyn DiskFile>,
     path: PathBuf,
+    /// How the segment is encrypted.
+    header: Option<CipherHeader>,
+    cipher: RecordCipher,
     /// What of the segment's epoch counts, once that is decided.
     bound: Option<Seal>,
     pub(super) cursor: Cursor,
@@ -45,6 +49,7 @@ pub(super) struct Tail<'a> {
 impl<'a> Tail<'a> {
     pub(super) fn open(
         disk: &dyn Disk,
+        keys: &Keyring,
         state: &'a Arc<State>,
         cursor: Cursor,
         bound: Option<Seal>,
@@ -67,18 +72,26 @@ impl<'a> Tail<'a> {
             }
             Err(error) => return Err(FollowError::io(&path, error).into()),
         };
-        let tail = Tail {
+        let mut tail = Tail {
             state,
             file,
             path,
+            header: None,
+            cipher: RecordCipher::Plain,
             bound,
             cursor,
             last_batch: None,
             is_invalid: false,
         };
         let header = tail.bytes_at(0, SEGMENT_HEADER_BYTES)?;
-        let Err(malformed) = check_header(&header, cursor.segment) else {
-            return Ok(tail);
+        let malformed = match check_header(&header, cursor.segment) {
+            Ok(header) => {
+                let cipher = keys.cipher(cursor.segment, header);
+                tail.cipher = cipher.map_err(FollowError::from)?;
+                tail.header = header;
+                return Ok(tail);
+            }
+            Err(malformed) => malformed,
         };
         // What was never synced is shown on its own host until it fails to reach the server.
         match first_batch(disk, cursor.segment, Look::Quick)? {
@@ -172,6 +185,7 @@ impl<'a> Tail<'a> {
                 segment,
                 offset,
                 bytes: bytes.to_vec(),
+                cipher: self.header,
             });
         }
         Ok(rest)
@@ -184,11 +198,13 @@ impl<'a> Tail<'a> {
         {
             return Err(damage(&self.path, self.cursor.offset, "the batch at the seal").into());
         }
+        let mut scratch = Vec::new();
         for (at, raw) in batch.records() {
             let offset = self.cursor.offset + at as u64;
-            let record = raw
-                .decode()
-                .map_err(|error| damage(&self.path, offset, error.0))?;
+            let record = self
+                .cipher
+                .decode(&raw, &mut scratch)
+                .map_err(|error| record_damage(&self.path, offset, raw.lsn, error))?;
             let location = Location {
                 segment: segment.number,
                 offset: offset as u32,
@@ -212,6 +228,14 @@ impl<'a> Tail<'a> {
         self.cursor.next_lsn = Lsn(batch.last_lsn().0 + 1);
         Ok(())
     }
+}
+
+fn record_damage(path: &Path, offset: u64, lsn: Lsn, malformed: Malformed) -> FollowError {
+    FollowError::Damaged(Damage {
+        path: path.display().to_string(),
+        offset,
+        reason: format!("LSN {lsn}: {malformed}"),
+    })
 }
 
 /// What stopped the reading of a buffer.

@@ -11,11 +11,13 @@
 
 mod disk;
 mod fault;
+mod keys;
 mod tenure;
 mod tree;
 
 pub use self::disk::{FaultyDisk, LoggedCall};
 pub use self::fault::{Call, Effect, Errno, Fault};
+pub use self::keys::{key, keyring, keys, open, use_keys};
 pub use self::tenure::{
     FOREVER, OPTIONS, Tenure, View, begin, begin_gated, begin_with, bodies, catch_up, entries,
     follow, from_producer, keep_open, message, one, recover, try_begin, view, wait_for,

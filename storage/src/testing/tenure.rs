@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::FaultyDisk;
+use super::keys::{keys, open};
 use crate::clock::{Clock, RealClock};
 use crate::disk::Disk;
 use crate::error::{Failure, FollowError};
@@ -95,7 +96,8 @@ pub fn try_begin(
     options: JournalOptions,
 ) -> Result<Tenure, String> {
     let clock = Arc::new(RealClock::new());
-    let follower = Follower::open(Arc::clone(&disk)).map_err(|error| error.to_string())?;
+    let follower =
+        Follower::open_with_keys(Arc::clone(&disk), keys()).map_err(|error| error.to_string())?;
     let point = follower.finish(Epoch(epoch));
     let point = point.map_err(|error| error.to_string())?;
     let failures = Arc::new(Mutex::new(Vec::new()));
@@ -281,7 +283,7 @@ pub fn view(backlogs: &[Arc<Backlog>]) -> Vec<View> {
 /// # Errors
 /// As the reader says.
 pub fn recover(disk: &FaultyDisk) -> Result<Arc<State>, FollowError> {
-    let follower = Follower::open(Arc::new(disk.clone()))?;
+    let follower = open(disk)?;
     Ok(follower.finish(Epoch(u64::MAX))?.state)
 }
 

@@ -125,7 +125,7 @@ pub(super) fn random_damage(world: &World, cases: u64) {
         let before = disk.changes().len();
         let out = FaultyDisk::default();
         let context = format!("seed {seed}: {done:?}");
-        let saved = match salvage(&disk, &out, &RealClock::new(), &Plain, &mut |_| {}) {
+        let saved = match salvage(&disk, &out, &keys(), &RealClock::new(), &Plain, &mut |_| {}) {
             Ok(saved) => saved,
             Err(SalvageError::NoJournal) => continue,
             Err(error) => panic!("{context}: {error}"),
@@ -271,17 +271,32 @@ fn a_directory_in_use_a_full_disk_and_an_occupied_one_are_refused() {
     let world = World::new(SMALL);
     let out = FaultyDisk::default();
     out.set_bytes(std::path::Path::new("something"), vec![1]);
-    let refused = salvage(&world.disk, &out, &RealClock::new(), &Plain, &mut |_| {});
+    let refused = salvage(
+        &world.disk,
+        &out,
+        &keys(),
+        &RealClock::new(),
+        &Plain,
+        &mut |_| {},
+    );
     assert!(matches!(refused, Err(SalvageError::NotEmpty { .. })));
     let out = FaultyDisk::default();
     out.set_capacity(Some(1000));
-    let refused = salvage(&world.disk, &out, &RealClock::new(), &Plain, &mut |_| {});
+    let refused = salvage(
+        &world.disk,
+        &out,
+        &keys(),
+        &RealClock::new(),
+        &Plain,
+        &mut |_| {},
+    );
     assert!(matches!(refused, Err(SalvageError::Space { .. })));
     assert!(out.paths("").is_empty(), "nothing was written");
     let empty = FaultyDisk::default();
     let refused = salvage(
         &empty,
         &FaultyDisk::default(),
+        &keys(),
         &RealClock::new(),
         &Plain,
         &mut |_| {},

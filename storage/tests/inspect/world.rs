@@ -32,12 +32,12 @@ impl Names for Plain {
 }
 
 pub(crate) fn check(disk: &dyn Disk) -> Report {
-    storage::inspect::check(disk, &RealClock::new(), &Plain, &mut |_| {})
+    storage::inspect::check(disk, &keys(), &RealClock::new(), &Plain, &mut |_| {})
 }
 
 pub(crate) fn save(disk: &FaultyDisk) -> (FaultyDisk, Salvaged) {
     let out = FaultyDisk::default();
-    let saved = salvage(disk, &out, &RealClock::new(), &Plain, &mut |_| {});
+    let saved = salvage(disk, &out, &keys(), &RealClock::new(), &Plain, &mut |_| {});
     (out, saved.expect("saved"))
 }
 

@@ -231,7 +231,7 @@ impl Run {
 
     pub(crate) fn on(disk: FaultyDisk, options: JournalOptions) -> Run {
         let tenure = begin(&disk, 1, options);
-        let follower = Follower::open(Arc::new(disk.clone())).unwrap();
+        let follower = open(&disk).unwrap();
         let run = Run {
             disk,
             epoch: 1,

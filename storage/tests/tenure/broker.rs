@@ -168,6 +168,7 @@ fn serve(
                             world.count("fenced: storage");
                         }
                         Event::Released => world.count("released"),
+                        Event::KeyMissing(error) => world.sim.fail(error.to_string()),
                         Event::Failed(what) => world.sim.fail(format!("a member failed: {what}")),
                         _ => {}
                     }

@@ -84,6 +84,7 @@ pub(crate) fn run(plan: &Plan) -> (Result<(), SimFailure>, Arc<Mutex<Ledger>>) {
         },
         segment_bytes: 8 << 10,
         checkpoint_bytes: 12 << 10,
+        keys: Default::default(),
         preallocate: random.chance(300),
     };
     let ledger = Arc::new(Mutex::new(Ledger::new(is_server_impatient)));

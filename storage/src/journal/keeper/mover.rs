@@ -18,8 +18,7 @@ use super::space::Full;
 use super::{Keeper, Stop};
 use crate::backlog::Backlog;
 use crate::chain::{SegmentName, read_up_to};
-use crate::disk::{DiskFile, Open};
-use crate::journal::{Appended, Class, MovedRecord};
+use crate::journal::{Appended, Class, MovedRecord, Reader};
 use crate::position::{BacklogId, Location, Lsn, Position, SegmentNumber};
 use crate::record::{Message, Move, RawRecord, Record};
 use crate::state::Place;
@@ -169,10 +168,12 @@ impl Keeper<'_> {
             Some(open) => open,
             None => source.insert(Source::open(self.shared, name)?),
         };
+        let cipher = open.reader.cipher.clone();
         let raw = RawRecord::parse(open.record(location)?, name.epoch);
         let raw = raw.map_err(|error| MoveError::Unreadable(error.to_string()))?;
-        let decoded = raw
-            .decode()
+        let mut scratch = Vec::new();
+        let decoded = cipher
+            .decode(&raw, &mut scratch)
             .map_err(|error| MoveError::Unreadable(error.to_string()))?;
         let message = match decoded {
             Record::Message(message) | Record::TransactionMessage(message) => message,
@@ -403,17 +404,17 @@ impl MoveBatch {
 /// A segment that is being read.
 struct Source {
     name: SegmentName,
-    file: Box<dyn DiskFile>,
+    reader: Reader,
     offset: u64,
     buffer: Vec<u8>,
 }
 
 impl Source {
     fn open(shared: &crate::journal::Shared, name: SegmentName) -> Result<Source, MoveError> {
-        let file = shared.disk.open(&name.path(), Open::Read);
+        let reader = shared.open_reader(name);
         Ok(Source {
             name,
-            file: file.map_err(|error| MoveError::Unreadable(error.to_string()))?,
+            reader: reader.map_err(|error| MoveError::Unreadable(error.to_string()))?,
             offset: 0,
             buffer: Vec::new(),
         })
@@ -426,7 +427,7 @@ impl Source {
                 && offset + length as u64 <= source.offset + source.buffer.len() as u64
         };
         if !is_in(self) {
-            let read = read_up_to(&*self.file, offset, length.max(READ_BYTES));
+            let read = read_up_to(&*self.reader.file, offset, length.max(READ_BYTES));
             self.buffer =
                 read.map_err(|error: io::Error| MoveError::Unreadable(error.to_string()))?;
             self.offset = offset;
