@@ -23,6 +23,9 @@ const COMMANDS: &[&[&str]] = &[
     &["transactions", "rollback"],
     &["uri"],
     &["uri", "lint"],
+    &["storage", "keys"],
+    &["storage", "new-key"],
+    &["storage", "check"],
 ];
 
 #[test]

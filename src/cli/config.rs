@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::config::{Config, Override};
+use storage::Keyring;
+
+use crate::config::{Config, Override, keys};
 
 /// Look at a configuration without starting a broker
 #[derive(Args, Debug)]
@@ -23,7 +25,8 @@ enum ConfigCommand {
 /// Say whether a broker would start with a file, and what of it has no effect
 ///
 /// Reads a baton.toml or an ActiveMQ's activemq.xml as `baton broker --config` would. Of an
-/// activemq.xml it lists every element and attribute that is not mapped, with its line.
+/// activemq.xml it lists every element and attribute that is not mapped, with its line. Keys of the journal
+/// are got as a broker would get them.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -52,7 +55,14 @@ pub(super) fn main(args: ConfigArgs) -> ExitCode {
     let ConfigCommand::Check(args) = args.command;
     match Config::load(Some(&args.file), args.set) {
         Ok(config) => {
-            print!("{}", summary(&config));
+            let keys = match keys::load(&config.encryption) {
+                Ok(keys) => keys,
+                Err(error) => {
+                    eprintln!("baton: cannot get the key of the journal: {error}");
+                    return ExitCode::FAILURE;
+                }
+            };
+            print!("{}", summary(&config, &keys));
             if args.strict && !config.notes.is_empty() {
                 return ExitCode::FAILURE;
             }
@@ -65,8 +75,25 @@ pub(super) fn main(args: ConfigArgs) -> ExitCode {
     }
 }
 
+fn encryption(keys: &Keyring) -> String {
+    let ids = keys.ids();
+    let reading: Vec<String> = ids
+        .iter()
+        .filter(|id| Some(**id) != keys.writing_id())
+        .map(ToString::to_string)
+        .collect();
+    let writing = match keys.writing_id() {
+        Some(id) => format!("writes with the key {id}"),
+        None => "writes plain".to_owned(),
+    };
+    match &reading[..] {
+        [] => writing,
+        ids => format!("{writing}, reads with {} too", ids.join(", ")),
+    }
+}
+
 /// What a broker would do with it, in a few lines.
-fn summary(config: &Config) -> String {
+fn summary(config: &Config, keys: &Keyring) -> String {
     let mut text = String::new();
     let listeners: Vec<String> = config
         .listeners
@@ -85,6 +112,9 @@ fn summary(config: &Config) -> String {
         "journal in",
         config.broker.directory.value.display().to_string(),
     );
+    if !keys.is_empty() {
+        line("encryption", encryption(keys));
+    }
     let limits = &config.limits;
     let (memory, store, temp) = (limits.memory.value, limits.store.value, limits.temp.value);
     line(

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use storage::Keyring;
 use storage::clock::RealClock;
 use storage::disk::RealDisk;
 use storage::inspect::{
-    Affected, Finding, Progress, Report, Salvaged, Severity, Verdict, check, salvage,
+    Affected, Finding, Kind, Progress, Report, Salvaged, Severity, Verdict, check, salvage,
 };
 
+use super::keys::KeyArgs;
 use crate::broker::JournalNames;
 
 /// Check a journal directory for damage; with --salvage save what is left
@@ -21,14 +21,19 @@ use crate::broker::JournalNames;
 /// checkpoints with the journal, and looks for the record of every pending message. It takes no lock
 /// and writes nothing into DIR, so it may run beside a running pair.
 ///
+/// An encrypted journal needs its keys. Without them, structure and checksums are checked, and not
+/// what the records say.
+///
 /// With --salvage it writes what can be read into a new journal directory, on which a broker starts
-/// at once. Stop both brokers first. Nothing is changed in DIR.
+/// at once. Stop both brokers first. Nothing is changed in DIR. With a key the new journal is encrypted
+/// with it; of several, with the first.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   baton storage check /srv/baton
   baton storage check /srv/baton --json | jq '.findings[] | select(.severity == \"damage\")'
   baton storage check /srv/baton --salvage /srv/baton-saved
+  baton storage check /srv/baton --config /etc/baton.toml          an encrypted one
 
 Exit codes:
   0    all is there and checks out; with --salvage: nothing was lost
@@ -43,6 +48,9 @@ pub(super) struct CheckArgs {
     /// Write what is left of the journal into this directory, which must be empty or missing
     #[arg(long, value_name = "OUT")]
     salvage: Option<PathBuf>,
+
+    #[command(flatten)]
+    keys: KeyArgs,
 
     /// Print everything found as JSON
     #[arg(long)]
@@ -70,11 +78,12 @@ pub(super) fn main(args: &CheckArgs) -> ExitCode {
 }
 
 fn run_check(args: &CheckArgs) -> anyhow::Result<u8> {
+    let keys = args.keys.load()?;
     let disk = RealDisk::open_to_inspect(&args.directory)?;
     let bar = Bar::new();
     let report = check(
         &disk,
-        &Keyring::default(),
+        &keys,
         &RealClock::new(),
         &JournalNames,
         &mut |progress| {
@@ -95,6 +104,7 @@ fn run_check(args: &CheckArgs) -> anyhow::Result<u8> {
 }
 
 fn run_salvage(args: &CheckArgs, out: &Path) -> anyhow::Result<u8> {
+    let keys = args.keys.load()?;
     let from = RealDisk::open_to_inspect(&args.directory)?;
     refuse_inside(&args.directory, out)?;
     let is_new = !out.exists();
@@ -105,7 +115,7 @@ fn run_salvage(args: &CheckArgs, out: &Path) -> anyhow::Result<u8> {
     let saved = salvage(
         &from,
         &to,
-        &Keyring::default(),
+        &keys,
         &RealClock::new(),
         &JournalNames,
         &mut |progress| {
@@ -191,10 +201,21 @@ fn describe(directory: &Path, report: &Report) -> String {
         Verdict::NoJournal => format!("{directory}: there is no journal here.\n"),
     };
     if report.segments > 0 || report.checkpoints > 0 {
+        let is_locked = report
+            .findings
+            .iter()
+            .any(|finding| finding.kind == Kind::Key);
+        let pending = match is_locked {
+            true => "what is pending cannot be told without the key".to_owned(),
+            false => format!(
+                "{} pending messages in {} backlogs, {} prepared transactions",
+                report.messages, report.backlogs, report.prepared
+            ),
+        };
         let _ = writeln!(
             text,
-            "{} pending messages in {} backlogs, {} prepared transactions; epoch {}, LSN {}",
-            report.messages, report.backlogs, report.prepared, report.epoch, report.last_lsn
+            "{pending}; epoch {}, LSN {}",
+            report.epoch, report.last_lsn
         );
         let _ = writeln!(
             text,
@@ -205,6 +226,15 @@ fn describe(directory: &Path, report: &Report) -> String {
             report.batches,
             report.checkpoints
         );
+        let ids: Vec<String> = report
+            .keys
+            .iter()
+            .filter_map(|used| used.key)
+            .map(|key| key.to_string())
+            .collect();
+        if !ids.is_empty() {
+            let _ = writeln!(text, "encrypted with: {}", ids.join(", "));
+        }
     }
     for severity in [
         Severity::Damage,
@@ -329,7 +359,8 @@ fn describe_saved(directory: &Path, out: &Path, saved: &Salvaged) -> String {
     text
 }
 
-fn bytes(bytes: u64) -> String {
+/// Bytes for people.
+pub(super) fn bytes(bytes: u64) -> String {
     let kib = bytes as f64 / 1024.0;
     match bytes {
         0..1024 => format!("{bytes} bytes"),

@@ -3,7 +3,9 @@
 mod check;
 mod compare;
 mod expect;
+mod keys;
 mod load;
+mod new_key;
 mod picture;
 mod probe;
 mod profiles;
@@ -27,6 +29,8 @@ enum StorageCommand {
     Compare(compare::CompareArgs),
     Probe(probe::ProbeArgs),
     Check(check::CheckArgs),
+    Keys(keys::KeysArgs),
+    NewKey(new_key::NewKeyArgs),
     Profiles(profiles::ProfilesArgs),
     Why(why::WhyArgs),
 }
@@ -37,6 +41,8 @@ pub(super) fn main(args: StorageArgs) -> ExitCode {
         StorageCommand::Compare(args) => super::run(compare::main(args)),
         StorageCommand::Probe(args) => super::run(probe::main(args)),
         StorageCommand::Check(args) => check::main(&args),
+        StorageCommand::Keys(args) => super::run(async { keys::main(&args) }),
+        StorageCommand::NewKey(args) => super::run(async { new_key::main(&args) }),
         StorageCommand::Profiles(args) => super::run(async { profiles::main(&args) }),
         StorageCommand::Why(args) => super::run(async { why::main(&args) }),
     }

@@ -14,6 +14,7 @@ use storage::pins::{Duty, Holder, Pin, PinnedSegment, pinned_segments, read_mess
 use storage::state::State;
 use storage::tail::Follower;
 
+use super::keys::KeyArgs;
 use crate::broker::{id_of_message, name_of_backlog};
 
 /// Show what keeps each segment: which queue, subscription or transaction, and which message
@@ -29,6 +30,9 @@ Examples:
 pub(super) struct WhyArgs {
     /// Journal directory
     directory: PathBuf,
+
+    #[command(flatten)]
+    keys: KeyArgs,
 
     /// Holders that are named for each segment
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -58,7 +62,8 @@ pub(super) fn main(args: &WhyArgs) -> anyhow::Result<ExitCode> {
     let disk = RealDisk::open(&args.directory)
         .with_context(|| format!("cannot open the directory `{shown}`"))?;
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    let mut follower = Follower::open(Arc::clone(&disk))
+    let keys = args.keys.load()?;
+    let mut follower = Follower::open_with_keys(Arc::clone(&disk), keys.clone())
         .with_context(|| format!("cannot read the journal in `{shown}`"))?;
     loop {
         match follower.poll() {
@@ -76,7 +81,7 @@ pub(super) fn main(args: &WhyArgs) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot list the segments in `{shown}`"))?;
     let told: Vec<Told> = segments
         .into_iter()
-        .map(|segment| tell(&*disk, &state, segment, args.most))
+        .map(|segment| tell(&*disk, &keys, &state, segment, args.most))
         .collect();
     if args.json {
         println!("{:#}", document(&told));
@@ -86,7 +91,13 @@ pub(super) fn main(args: &WhyArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(disk: &dyn Disk, state: &State, segment: PinnedSegment, most: usize) -> Told {
+fn tell(
+    disk: &dyn Disk,
+    keys: &Keyring,
+    state: &State,
+    segment: PinnedSegment,
+    most: usize,
+) -> Told {
     let pins = segment.pins.iter().take(most).map(|pin| {
         let (holder, descriptor) = match &pin.holder {
             Holder::Backlog(descriptor) => (name_of_backlog(descriptor), Some(descriptor)),
@@ -94,7 +105,7 @@ fn tell(disk: &dyn Disk, state: &State, segment: PinnedSegment, most: usize) -> 
             Holder::Transaction(_, None) => ("an open transaction".to_owned(), None),
         };
         // It may have been consumed, and its segment removed, since the journal was read.
-        let read = read_message(disk, &Keyring::default(), state, pin.first).ok();
+        let read = read_message(disk, keys, state, pin.first).ok();
         let first = read.map(|read| (id_of_message(descriptor, read.body), read.time_ms));
         ToldPin {
             holder,
