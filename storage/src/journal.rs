@@ -6,18 +6,20 @@ mod prepare;
 mod shared;
 mod usage;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tracing::info;
+use tracing::{info, warn};
 
 pub(crate) use self::pending::{Appended, Class, Pending, Take};
-use self::prepare::create_segment;
+use self::prepare::{create_segment, fill};
+pub use self::shared::SpaceStatus;
 pub(crate) use self::shared::{Prepared, Reader, Shared, written_place};
 pub use self::usage::{MovedRecord, SpaceUsage};
 use crate::batch::Batch;
-use crate::chain::{CHECKPOINT_DIRECTORY, JOURNAL_DIRECTORY, SegmentName};
+use crate::chain::{CHECKPOINT_DIRECTORY, JOURNAL_DIRECTORY, SegmentName, list_segments};
 use crate::cipher::TenureCipher;
 use crate::clock::Clock;
 use crate::disk::{Disk, Open};
@@ -25,6 +27,7 @@ use crate::error::{BeginError, Failure};
 use crate::position::{Epoch, Lsn};
 use crate::record::{Frame, Record, Seal};
 use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES, encode_header};
+use crate::spare::{is_no_space, small_bytes, with_spare};
 use crate::state::Place;
 use crate::store::Store;
 use crate::tail::{LastBatch, TakeoverPoint};
@@ -92,11 +95,11 @@ impl Journal {
             pending: Pending::new(
                 epoch,
                 Arc::clone(&cipher),
-                name.number,
+                &sealed.first,
                 sealed.end_offset,
                 sealed.lsn,
                 options.segment_bytes,
-                options.preallocate,
+                options.preallocate && !sealed.is_held,
             ),
             watermark: Watermark::at(sealed.lsn),
             disk,
@@ -109,6 +112,7 @@ impl Journal {
             cipher,
             prepared: Default::default(),
             readers: Default::default(),
+            fullness: Default::default(),
             on_released: Default::default(),
             callbacks,
             keeper_waits_for: AtomicU64::new(u64::MAX),
@@ -204,6 +208,8 @@ struct Sealed {
     lsn: Lsn,
     end_offset: u64,
     first: Prepared,
+    /// All bytes of the segment have their place on the disk.
+    is_held: bool,
 }
 
 /// Creates the tenure's first segment with the seal in it, durably, and applies the seal.
@@ -215,15 +221,10 @@ fn seal(
     options: &JournalOptions,
     cipher: &TenureCipher,
 ) -> Result<Sealed, BeginError> {
-    let path = name.path().display().to_string();
+    let path = name.path();
     let failed = |source| BeginError::Segment {
-        path: path.clone(),
+        path: path.display().to_string(),
         source,
-    };
-    let created =
-        create_segment(disk, clock, name, options.segment_bytes, cipher).map_err(failed)?;
-    let Some(first) = created else {
-        return Err(BeginError::SegmentLocked { path });
     };
     let record = Record::Seal(Seal {
         previous_epoch: point.previous_epoch,
@@ -238,13 +239,11 @@ fn seal(
         .encrypted(cipher.of(name.number));
     let (lsn, location) = batch.push(Frame::new(&record));
     batch.close();
-    first
-        .file
-        .write_all_at(&batch.chunks()[0], offset)
-        .map_err(failed)?;
-    first.file.sync().map_err(failed)?;
-    disk.sync_directory(Path::new(JOURNAL_DIRECTORY))
-        .map_err(failed)?;
+    let created = create_first(disk, clock, name, point, &batch, options.segment_bytes, cipher);
+    let Some((first, is_held)) = created.map_err(failed)? else {
+        let path = path.display().to_string();
+        return Err(BeginError::SegmentLocked { path });
+    };
     let place = Place {
         lsn,
         epoch: name.epoch,
@@ -258,5 +257,76 @@ fn seal(
         lsn,
         end_offset: batch.end_offset(),
         first,
+        is_held,
     })
+}
+
+/// The first segment with its first batch, and whether all its space is held. Where space is short it
+/// is a small one, filled before the seal is written, so that consumers can be served without
+/// a free byte; spare files go for it if they have to.
+fn create_first(
+    disk: &dyn Disk,
+    clock: &dyn Clock,
+    name: SegmentName,
+    point: &TakeoverPoint,
+    batch: &Batch,
+    segment_bytes: u32,
+    cipher: &TenureCipher,
+) -> io::Result<Option<(Prepared, bool)>> {
+    let create = |bytes, is_held| {
+        let Some(first) = create_segment(disk, clock, name, bytes, cipher)? else {
+            return Ok(None);
+        };
+        if is_held {
+            fill(&*first.file, bytes, || true)?;
+            first.file.sync()?;
+        }
+        first.file.write_all_at(&batch.chunks()[0], batch.offset)?;
+        first.file.sync()?;
+        disk.sync_directory(Path::new(JOURNAL_DIRECTORY))?;
+        Ok(Some((first, is_held)))
+    };
+    // The name is used again, with the very same batch: whoever saw the first try is not misled.
+    let or_none = |made: io::Result<_>| {
+        if made.as_ref().is_err_and(is_no_space) {
+            match disk.remove(&name.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        made
+    };
+    let free_bytes = disk.free_bytes().unwrap_or(u64::MAX);
+    if free_bytes >= 2 * u64::from(segment_bytes) {
+        match or_none(create(segment_bytes, false)) {
+            Err(error) if is_no_space(&error) => {}
+            made => return made,
+        }
+    }
+    warn!(
+        free_bytes,
+        "The journal directory is full; this tenure begins with a small segment."
+    );
+    // Half of a spare file: the claim may have needed the other half.
+    remove_unused(disk, point, name.epoch);
+    let small = (small_bytes(segment_bytes) / 2).max(SEGMENT_BYTES_MIN / 2);
+    with_spare(disk, || or_none(create(small, true)))
+}
+
+/// Removes what former tenures had prepared and nobody will read: segments behind the end that the
+/// seal is about to give them. Nothing in them was ever acknowledged.
+fn remove_unused(disk: &dyn Disk, point: &TakeoverPoint, epoch: Epoch) {
+    let Ok(segments) = list_segments(disk) else {
+        return;
+    };
+    let is_unused = |name: &&SegmentName| name.epoch < epoch && name.number > point.segment;
+    for name in segments.iter().filter(is_unused) {
+        let path = name.path();
+        match disk.remove(&path) {
+            Ok(()) => info!(segment = %path.display(), "Removed a segment that was never used."),
+            Err(error) => {
+                warn!(segment = %path.display(), %error, "Cannot remove a segment that was never used.");
+            }
+        }
+    }
 }

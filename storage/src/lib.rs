@@ -120,6 +120,7 @@ mod record;
 mod recovery;
 mod segment;
 pub mod sim;
+mod spare;
 pub mod state;
 pub mod store;
 pub mod tail;

@@ -13,12 +13,14 @@ mod transactions;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub use crate::backlog::Backlog;
 use crate::clock::Joiner;
+pub use crate::journal::SpaceStatus;
 use crate::journal::{Appended, Class, MovedRecord, Shared, SpaceUsage};
 use crate::position::{BacklogId, Epoch, Location, Lsn, Position};
 use crate::record::{
@@ -53,6 +55,10 @@ pub enum AppendError {
         limit_bytes: u64,
     },
 }
+
+/// How long an acknowledgement waits for a segment in a full directory, and how often it tries.
+const FULL_PATIENCE: Duration = Duration::from_secs(5);
+const FULL_POLL: Duration = Duration::from_millis(2);
 
 /// The producer of a message, as far as duplicates are concerned.
 #[derive(Clone, Copy, Debug)]
@@ -172,13 +178,14 @@ impl Store {
     /// [`AppendError`]
     pub fn remove_backlog(&self, backlog: &Backlog) -> Result<Lsn, AppendError> {
         let record = Record::RemoveBacklog(RemoveBacklog { id: backlog.id() });
-        let appended =
+        let appended = self.patiently(|| {
             self.shared
                 .state
                 .with_locks(&record, |locked| match locked.backlog(backlog.id()) {
                     Some(_) => self.append(locked, &record, Class::Control).map(Some),
                     None => Ok(None),
-                })?;
+                })
+        })?;
         Ok(self.wake_or_present(appended))
     }
 
@@ -249,14 +256,15 @@ impl Store {
         backlog: &Backlog,
         positions: &[Position],
     ) -> Result<Lsn, AppendError> {
-        let mut locked = self.shared.state.lock(std::iter::once(backlog), None);
-        let record = match acknowledged(&locked, backlog.id(), positions) {
-            Some(acknowledge) => Record::Acknowledge(acknowledge),
-            None => return Ok(self.appended()),
-        };
-        let appended = self.append(&mut locked, &record, Class::Control)?;
-        drop(locked);
-        Ok(self.wake(appended))
+        let appended = self.patiently(|| {
+            let mut locked = self.shared.state.lock(std::iter::once(backlog), None);
+            let Some(acknowledge) = acknowledged(&locked, backlog.id(), positions) else {
+                return Ok(None);
+            };
+            let record = Record::Acknowledge(acknowledge);
+            self.append(&mut locked, &record, Class::Control).map(Some)
+        })?;
+        Ok(self.wake_or_present(appended))
     }
 
     /// Declares that sequences below `below` may be dispatched from now on.
@@ -280,6 +288,12 @@ impl Store {
     #[must_use]
     pub fn released(&self) -> Lsn {
         self.shared.watermark.released()
+    }
+
+    /// Whether there is space for messages, as the journal's keeper saw it last.
+    #[must_use]
+    pub fn space_status(&self) -> SpaceStatus {
+        *self.shared.fullness.lock()
     }
 
     /// True while acknowledging is allowed. Ask again right before bytes that acknowledge go out.
@@ -385,13 +399,37 @@ impl Store {
         backlog: &Backlog,
         record: &Record<'_>,
     ) -> Result<Lsn, AppendError> {
-        let mut locked = self.shared.state.lock(std::iter::once(backlog), None);
-        if locked.backlog(backlog.id()).is_none() {
-            return Ok(self.appended());
+        let appended = self.patiently(|| {
+            let mut locked = self.shared.state.lock(std::iter::once(backlog), None);
+            if locked.backlog(backlog.id()).is_none() {
+                return Ok(None);
+            }
+            self.append(&mut locked, record, Class::Control).map(Some)
+        })?;
+        Ok(self.wake_or_present(appended))
+    }
+
+    /// Does what lets the journal get emptier. In a full directory the keeper may be a moment late
+    /// with the next segment: who consumes waits for that instead of being refused. No lock may be
+    /// held.
+    fn patiently<T>(
+        &self,
+        mut append: impl FnMut() -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
+        let shared = &self.shared;
+        let mut until = None;
+        loop {
+            let done = append();
+            if !matches!(done, Err(AppendError::Full { .. })) || shared.is_over() {
+                return done;
+            }
+            let now = shared.clock.now();
+            if now >= *until.get_or_insert(now + FULL_PATIENCE) {
+                return done;
+            }
+            shared.keeper_signal.notify();
+            shared.clock.sleep(FULL_POLL);
         }
-        let appended = self.append(&mut locked, record, Class::Control)?;
-        drop(locked);
-        Ok(self.wake(appended))
     }
 
     /// Wakes the journal's thread if it sleeps. No lock may be held.

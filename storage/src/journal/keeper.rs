@@ -3,6 +3,7 @@
 //!
 //! Whatever takes it long asks in between whether the journal wants a segment.
 
+mod full;
 mod mover;
 mod space;
 
@@ -14,18 +15,16 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use self::space::{Ages, Full, Look};
-use super::prepare::{is_no_space, prepare_segment};
 use super::shared::{Shared, written_place};
 use crate::chain::{CHECKPOINT_DIRECTORY, CheckpointName, JOURNAL_DIRECTORY, SegmentName, survey};
 use crate::checkpoint::{ReplayStart, read_start, write_checkpoint};
 use crate::disk::Open;
 use crate::position::{Lsn, SegmentNumber};
+use crate::spare::is_no_space;
 
 /// Time between two looks at the free space: while there is enough, and while there is not.
 const SPACE_POLL: Duration = Duration::from_secs(5);
 const FULL_POLL: Duration = Duration::from_secs(1);
-/// Time between two checkpoints that a full directory asks for.
-const FULL_CHECKPOINT: Duration = Duration::from_secs(2);
 /// A last checkpoint of more entries would delay a planned end.
 const LAST_CHECKPOINT_ENTRIES: usize = 200_000;
 /// Checkpoints that are kept: the second is there for the day on which the first cannot be read.
@@ -63,7 +62,10 @@ impl From<io::Error> for Stop {
 struct Keeper<'a> {
     shared: &'a Shared,
     prepared_through: SegmentNumber,
+    /// Messages are refused.
     is_full: bool,
+    /// The directory tells of too few free bytes.
+    is_short: bool,
     looked_at: Option<Duration>,
     /// When preparing a segment last failed for lack of space, whatever free space was told.
     no_space_at: Option<Duration>,
@@ -71,7 +73,16 @@ struct Keeper<'a> {
     checkpoint_at: Duration,
     checkpoint_end: Lsn,
     checkpoint_failed_at: Option<Duration>,
-    /// How long it took.
+    /// Checkpoints since the last record that was anybody's: dead segments go with the second.
+    idle_checkpoints: usize,
+    /// The last record that only made a second checkpoint possible.
+    nudge: Lsn,
+    /// Free bytes when it looked last, and how many of them are not wanted.
+    free: u64,
+    surplus: u64,
+    /// When the spare files were last looked at.
+    spare_at: Option<Duration>,
+    /// How long the last checkpoint took.
     checkpoint_took: Duration,
     /// The space was looked at: when, and while which segment was being filled.
     space_looked_at: Option<(Duration, SegmentNumber)>,
@@ -97,11 +108,17 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
         shared,
         prepared_through: first,
         is_full: false,
+        is_short: false,
         looked_at: None,
         no_space_at: None,
         checkpoint_at: shared.clock.now(),
         checkpoint_end: Lsn(0),
         checkpoint_failed_at: None,
+        idle_checkpoints: 0,
+        nudge: Lsn(0),
+        free: 0,
+        surplus: 0,
+        spare_at: None,
         checkpoint_took: Duration::ZERO,
         space_looked_at: None,
         look: Look::default(),
@@ -123,6 +140,7 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
             keeper.finish();
             return;
         }
+        keeper.keep_spare();
         if keeper.wants_checkpoint() {
             keeper.checkpoint();
         }
@@ -171,46 +189,6 @@ impl Keeper<'_> {
         }
     }
 
-    /// Has one segment ready beyond the one being filled.
-    fn prepare(&mut self) {
-        self.note_filling();
-        self.look_at_space();
-        while !self.shared.is_over() && self.wants_segment() {
-            if self.is_full && !self.may_try() {
-                return;
-            }
-            let number = SegmentNumber(self.prepared_through.0 + 1);
-            let name = SegmentName {
-                number,
-                epoch: self.shared.epoch,
-            };
-            let started = self.shared.clock.now();
-            match prepare_segment(self.shared, name) {
-                Ok(prepared) => {
-                    self.prepare_took = self.shared.clock.now().saturating_sub(started);
-                    self.prepared_through = number;
-                    (self.shared.callbacks.on_prepared)();
-                    self.shared.prepared.lock().push_back(prepared);
-                    self.shared.pending.set_prepared(number);
-                    self.shared.writer_signal.notify();
-                    self.no_space_at = None;
-                    self.looked_at = None;
-                    self.note_filling();
-                    self.look_at_space();
-                }
-                Err(error) if is_no_space(&error) => {
-                    self.no_space_at = Some(self.shared.clock.now());
-                    self.set_full(true, 0);
-                    return;
-                }
-                Err(error) => {
-                    self.shared.fail_io("prepare", name, &error);
-                    return;
-                }
-            }
-        }
-    }
-
     fn wants_segment(&self) -> bool {
         let filled = self.shared.pending.segment();
         if self.shared.is_draining.load(Ordering::Acquire) || self.prepared_through < filled {
@@ -255,61 +233,6 @@ impl Keeper<'_> {
         self.shared.wake_keeper_at.store(wake_at, Ordering::Release);
     }
 
-    /// While the directory is full: there is space for just this segment, and either the journal
-    /// waits for it or somebody may have made space since the last try.
-    fn may_try(&self) -> bool {
-        let now = self.shared.clock.now();
-        let is_again = self.no_space_at.is_some_and(|at| now >= at + FULL_POLL);
-        let is_first = self.no_space_at.is_none();
-        let is_awaited = self.prepared_through <= self.shared.pending.segment();
-        let free = self.shared.disk.free_bytes().unwrap_or(0);
-        let segment = u64::from(self.shared.options.segment_bytes);
-        (is_again || is_first && is_awaited) && free >= segment + self.checkpoint_estimate()
-    }
-
-    /// Bytes of the next checkpoint, about.
-    fn checkpoint_estimate(&self) -> u64 {
-        let state = &self.shared.state;
-        let entries: usize = state.backlogs().iter().map(|backlog| backlog.len()).sum();
-        let producers: usize = state
-            .producers
-            .iter()
-            .map(|shard| shard.lock().producers.len())
-            .sum();
-        entries as u64 * 36 + producers as u64 * 96
-    }
-
-    fn look_at_space(&mut self) {
-        let now = self.shared.clock.now();
-        let pause = if self.is_full { FULL_POLL } else { SPACE_POLL };
-        if self.looked_at.is_some_and(|at| now < at + pause) {
-            return;
-        }
-        self.looked_at = Some(now);
-        let Ok(free) = self.shared.disk.free_bytes() else {
-            return;
-        };
-        let segment = u64::from(self.shared.options.segment_bytes);
-        let is_next_ready = self.prepared_through > self.shared.pending.segment();
-        // One segment more than is needed: checkpoints, too, need space to make space.
-        let segments = if is_next_ready { segment } else { 2 * segment };
-        let wanted = segments + self.checkpoint_estimate();
-        self.set_full(free < wanted || self.no_space_at.is_some(), free);
-    }
-
-    fn set_full(&mut self, is_full: bool, free_bytes: u64) {
-        self.is_full = is_full;
-        let was_full = self.shared.pending.set_space(is_full, free_bytes);
-        if is_full && !was_full {
-            warn!(
-                free_bytes,
-                "The journal directory is full; messages are refused."
-            );
-        } else if was_full && !is_full {
-            info!(free_bytes, "The journal directory has space again.");
-        }
-    }
-
     fn wants_checkpoint(&self) -> bool {
         let shared = self.shared;
         let bytes = shared.bytes_since_checkpoint.load(Ordering::Acquire);
@@ -321,7 +244,9 @@ impl Keeper<'_> {
             return false;
         }
         let is_due = bytes >= self.checkpoint_interval();
-        let is_needed = self.is_full && bytes > 0 && now >= self.checkpoint_at + FULL_CHECKPOINT;
+        let is_needed = self.is_full
+            && (self.has_news() || self.idle_checkpoints < CHECKPOINTS_KEPT)
+            && now >= self.checkpoint_at + self.full_pause();
         let rest = self.checkpoint_took * (1 + CHECKPOINT_REST);
         let is_worthwhile =
             self.look.is_checkpoint_worthwhile() && now >= self.checkpoint_at + rest;
@@ -340,8 +265,14 @@ impl Keeper<'_> {
         let shared = self.shared;
         self.checkpoint_at = shared.clock.now();
         let bytes = shared.bytes_since_checkpoint.swap(0, Ordering::AcqRel);
+        if self.has_news() {
+            self.idle_checkpoints = 0;
+        } else {
+            self.nudge();
+        }
         match self.try_checkpoint() {
             Ok(()) => {
+                self.idle_checkpoints += 1;
                 self.checkpoint_failed_at = None;
                 self.checkpoint_took = shared.clock.now().saturating_sub(self.checkpoint_at);
                 // What it set free goes with the next look, which comes at once.
@@ -350,12 +281,13 @@ impl Keeper<'_> {
             Err(Stop::Over) => {}
             Err(Stop::Io(error)) => {
                 // It stays due; the next try comes with the next look.
-                self.checkpoint_failed_at = Some(shared.clock.now());
                 shared
                     .bytes_since_checkpoint
                     .fetch_add(bytes, Ordering::AcqRel);
                 warn!(%error, "Cannot write a checkpoint; trying again.");
                 self.remove_temporary_files();
+                let has_made_room = is_no_space(&error) && self.make_room();
+                self.checkpoint_failed_at = (!has_made_room).then(|| shared.clock.now());
             }
         }
     }

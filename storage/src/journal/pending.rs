@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use crate::batch::{BATCH_BYTES, BATCH_HEADER_BYTES, Batch, SharedBatch};
 use crate::checkpoint::ReplayStart;
 use crate::cipher::TenureCipher;
+use crate::journal::Prepared;
 use crate::position::{Epoch, Location, Lsn, SegmentNumber};
 use crate::record::{Frame, RECORD_BYTES_MAX};
 use crate::segment::SEGMENT_HEADER_BYTES;
@@ -65,6 +66,10 @@ struct Inner {
     /// Where the next record goes.
     segment: SegmentNumber,
     offset: u64,
+    /// Bytes of that segment.
+    room: u64,
+    /// Bytes of the prepared ones behind it.
+    ahead: VecDeque<u64>,
     /// Segments up to this one can be written.
     prepared_through: SegmentNumber,
     /// There is no space for another segment.
@@ -87,27 +92,31 @@ const BUFFERS: usize = 3;
 const BUFFER_BYTES_MAX: usize = 2 * BATCH_BYTES;
 
 impl Pending {
-    /// Continues behind the seal, which is in `segment` and ends at `offset`.
+    /// Continues behind the seal, which is in `first` and ends at `offset`. A makeshift is left for
+    /// the first segment that is prepared.
     pub(crate) fn new(
         epoch: Epoch,
         cipher: Arc<TenureCipher>,
-        segment: SegmentNumber,
+        first: &Prepared,
         offset: u64,
         seal_lsn: Lsn,
         segment_bytes: u32,
-        is_preallocated: bool,
+        is_makeshift: bool,
     ) -> Pending {
+        let segment = first.number;
         Pending {
             epoch,
             cipher,
             segment_bytes: u64::from(segment_bytes),
-            makeshift: is_preallocated.then_some(segment),
+            makeshift: is_makeshift.then_some(segment),
             appended: AtomicU64::new(seal_lsn.0),
             unwritten: AtomicUsize::new(0),
             inner: Mutex::new(Inner {
                 next_lsn: Lsn(seal_lsn.0 + 1),
                 segment,
                 offset,
+                room: u64::from(first.bytes),
+                ahead: VecDeque::new(),
                 prepared_through: segment,
                 is_full: false,
                 free_bytes: u64::MAX,
@@ -155,6 +164,7 @@ impl Pending {
             inner.close();
             inner.segment = SegmentNumber(inner.segment.0 + 1);
             inner.offset = SEGMENT_HEADER_BYTES as u64;
+            inner.room = inner.ahead.pop_front().unwrap_or(self.segment_bytes);
         }
         let batch = inner.open_batch(self.epoch, &self.cipher);
         let (lsn, location) = batch.push(frame);
@@ -182,7 +192,7 @@ impl Pending {
             BATCH_HEADER_BYTES as u64
         };
         let is_fresh = inner.offset == SEGMENT_HEADER_BYTES as u64;
-        is_fresh || inner.offset + header + bytes <= self.segment_bytes
+        is_fresh || inner.offset + header + bytes <= inner.room
     }
 
     /// Nothing goes into a segment for which there may be no space: what is appended can always
@@ -194,13 +204,21 @@ impl Pending {
         }
         let is_unprepared = must_roll && inner.segment >= inner.prepared_through;
         if class == Class::Move {
-            let prepared = inner.prepared_through.0.saturating_sub(inner.segment.0);
-            let room = self.segment_bytes.saturating_sub(inner.offset)
-                + u64::from(prepared) * self.segment_bytes;
+            let ahead: u64 = inner.ahead.iter().sum();
+            let room = inner.room.saturating_sub(inner.offset) + ahead;
             let reserve = self.segment_bytes / MOVE_RESERVE_PART;
             return is_unprepared || inner.is_full && room < bytes + reserve;
         }
-        inner.is_full && (class == Class::Message || is_unprepared)
+        if !inner.is_full {
+            return false;
+        }
+        // Only what has its place already can be written for sure.
+        let room = match must_roll {
+            true => inner.ahead.front().copied().unwrap_or(self.segment_bytes),
+            false => inner.room,
+        };
+        let headers = (SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES) as u64;
+        class == Class::Message || is_unprepared || headers + bytes > room
     }
 
     /// Takes the next batch to be written.
@@ -281,8 +299,20 @@ impl Pending {
         self.makeshift == Some(self.segment())
     }
 
-    pub(crate) fn set_prepared(&self, through: SegmentNumber) {
-        self.inner.lock().prepared_through = through;
+    /// Bytes that can be appended before another segment has to be prepared.
+    pub(crate) fn room_bytes(&self) -> u64 {
+        let inner = self.inner.lock();
+        inner.room.saturating_sub(inner.offset) + inner.ahead.iter().sum::<u64>()
+    }
+
+    pub(crate) fn set_prepared(&self, through: SegmentNumber, bytes: u32) {
+        let inner = &mut *self.inner.lock();
+        inner.prepared_through = through;
+        // What was appended for it already was given its place as if it had the usual length: what is
+        // beyond its end extends it.
+        if through > inner.segment {
+            inner.ahead.push_back(u64::from(bytes));
+        }
     }
 
     /// Answers whether it was full before.

@@ -6,20 +6,13 @@ use super::shared::{Prepared, Shared};
 use crate::chain::{JOURNAL_DIRECTORY, SegmentName};
 use crate::cipher::TenureCipher;
 use crate::clock::Clock;
-use crate::disk::{Disk, Open};
+use crate::disk::{Disk, DiskFile, Open};
 use crate::segment::{SEGMENT_HEADER_BYTES, encode_header};
+use crate::spare::is_no_space;
 
 /// Bytes of zeros in one write, and between two syncs: more would hold up the journal's own syncs.
 const FILL_BYTES: usize = 1 << 20;
 const FILL_BYTES_PER_SYNC: u64 = 4 << 20;
-
-/// True for errors that more space would heal.
-pub(crate) fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
-}
 
 /// Creates and locks a segment and writes its header; durable after the next sync.
 pub(crate) fn create_segment(
@@ -38,14 +31,21 @@ pub(crate) fn create_segment(
     file.write_all_at(&encode_header(name, cipher.header()), 0)?;
     Ok(Some(Prepared {
         number: name.number,
+        bytes: segment_bytes,
         file,
         locked_at,
     }))
 }
 
-/// Makes a segment ready ahead of its use.
-pub(crate) fn prepare_segment(shared: &Shared, name: SegmentName) -> io::Result<Prepared> {
-    let made = fill_segment(shared, name);
+/// Makes a segment ready ahead of its use. One that `is_held` has its space for sure.
+pub(crate) fn prepare_segment(
+    shared: &Shared,
+    name: SegmentName,
+    bytes: u32,
+    is_held: bool,
+    is_short: bool,
+) -> io::Result<Prepared> {
+    let made = make_segment(shared, name, bytes, is_held, is_short);
     if made.as_ref().is_err_and(is_no_space) {
         // It would be in the way of the next try.
         match shared.disk.remove(&name.path()) {
@@ -56,30 +56,45 @@ pub(crate) fn prepare_segment(shared: &Shared, name: SegmentName) -> io::Result<
     made
 }
 
-fn fill_segment(shared: &Shared, name: SegmentName) -> io::Result<Prepared> {
-    let bytes = shared.options.segment_bytes;
+fn make_segment(
+    shared: &Shared,
+    name: SegmentName,
+    bytes: u32,
+    is_held: bool,
+    is_short: bool,
+) -> io::Result<Prepared> {
     let Some(made) = create_segment(&*shared.disk, &*shared.clock, name, bytes, &shared.cipher)?
     else {
         return Err(io::Error::other("somebody else locked it at once"));
     };
-    let file = &made.file;
-    if shared.options.preallocate {
-        let zeros = vec![0; FILL_BYTES];
-        let mut at = SEGMENT_HEADER_BYTES as u64;
-        let mut unsynced = 0;
-        // Once the journal waits for it, a hole is better than a longer wait.
-        while at < u64::from(bytes) && shared.pending.segment() < name.number {
-            let length = (u64::from(bytes) - at).min(FILL_BYTES as u64);
-            file.write_all_at(&zeros[..length as usize], at)?;
-            at += length;
-            unsynced += length;
-            if unsynced >= FILL_BYTES_PER_SYNC {
-                file.sync()?;
-                unsynced = 0;
-            }
-        }
+    if is_held {
+        // Once the journal waits for it, a hole is better than a longer wait; unless space is short.
+        let is_in_time = || is_short || shared.pending.segment() < name.number;
+        fill(&*made.file, bytes, is_in_time)?;
     }
-    file.sync()?;
+    made.file.sync()?;
     shared.disk.sync_directory(JOURNAL_DIRECTORY.as_ref())?;
     Ok(made)
+}
+
+/// Fills a segment with zeros, so that every byte has its place on the disk.
+pub(crate) fn fill(
+    file: &dyn DiskFile,
+    bytes: u32,
+    is_in_time: impl Fn() -> bool,
+) -> io::Result<()> {
+    let zeros = vec![0; FILL_BYTES.min(bytes as usize)];
+    let mut at = SEGMENT_HEADER_BYTES as u64;
+    let mut unsynced = 0;
+    while at < u64::from(bytes) && is_in_time() {
+        let length = (u64::from(bytes) - at).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..length as usize], at)?;
+        at += length;
+        unsynced += length;
+        if unsynced >= FILL_BYTES_PER_SYNC {
+            file.sync()?;
+            unsynced = 0;
+        }
+    }
+    Ok(())
 }

@@ -34,6 +34,8 @@ pub(crate) fn written_place(segment: SegmentNumber, offset: u64) -> u64 {
 /// A segment that can be written: created, locked, its header durable.
 pub(crate) struct Prepared {
     pub(crate) number: SegmentNumber,
+    /// Its length: less than usual if there was little space.
+    pub(crate) bytes: u32,
     /// The descriptor that holds the lock: the only one that writes.
     pub(crate) file: Box<dyn DiskFile>,
     /// When the lock was there, by [`Clock::now`]: what is written here is released only once a
@@ -45,6 +47,17 @@ pub(crate) struct Prepared {
 pub(crate) struct Reader {
     pub(crate) file: Box<dyn DiskFile>,
     pub(crate) cipher: RecordCipher,
+}
+
+/// What the active knows of the space in the directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpaceStatus {
+    /// Messages are refused for lack of space.
+    pub is_full: bool,
+    /// Bytes free when it looked last.
+    pub free_bytes: u64,
+    /// Since when it is full, in milliseconds since 1970.
+    pub full_since_ms: Option<u64>,
 }
 
 /// See the module. No mutex in here is ever held across a call of `disk` or `clock`.
@@ -64,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) prepared: Mutex<VecDeque<Prepared>>,
     /// Read descriptors that are kept open.
     pub(crate) readers: Mutex<VecDeque<(SegmentName, Arc<Reader>)>>,
+    /// Whether there is space.
+    pub(crate) fullness: Mutex<SpaceStatus>,
     /// The keys with which former tenures are read.
     pub(crate) keys: Keyring,
     /// How this tenure writes.

@@ -11,6 +11,7 @@ use super::FenceReason;
 use super::control::Input;
 use super::shared::{self, Shared};
 use crate::position::Epoch;
+use crate::spare::with_spare;
 use crate::tenure::claim::{Claim, Claiming, Standing, listed_standing};
 use crate::tenure::lease::LeasePhase;
 
@@ -80,12 +81,15 @@ impl RenewThread<'_> {
 
     fn make_claim(&mut self, epoch: Epoch, is_locked: bool) {
         let shared = self.shared;
-        let made = Claim::create(
-            &*shared.disk,
-            epoch,
-            &shared.holder,
-            shared.options.lease_duration,
-        );
+        // A full directory must not keep a broker from taking over: consumers empty it.
+        let made = with_spare(&*shared.disk, || {
+            Claim::create(
+                &*shared.disk,
+                epoch,
+                &shared.holder,
+                shared.options.lease_duration,
+            )
+        });
         let tell_claimed = || {
             let at = shared.clock.now();
             shared.control.push(Input::Claimed { epoch, at });

@@ -58,10 +58,9 @@ impl Store {
             transaction,
             acknowledged: touched(acknowledged),
         };
-        let appended = self
-            .shared
-            .state
-            .with_locks(&Record::Commit(touched), |locked| {
+        let touched = Record::Commit(touched);
+        let appended = self.patiently(|| {
+            self.shared.state.with_locks(&touched, |locked| {
                 let commit = Commit {
                     transaction,
                     acknowledged: pending(locked, acknowledged),
@@ -73,7 +72,8 @@ impl Store {
                 }
                 self.append(locked, &Record::Commit(commit), Class::Control)
                     .map(Some)
-            })?;
+            })
+        })?;
         Ok(self.wake_or_present(appended))
     }
 
@@ -83,12 +83,14 @@ impl Store {
     /// [`AppendError`]
     pub fn roll_back(&self, transaction: &[u8]) -> Result<Option<Lsn>, AppendError> {
         let record = Record::RollBack(RollBack { transaction });
-        let appended = self.shared.state.with_locks(&record, |locked| {
-            let open = locked.transactions();
-            if !open.is_some_and(|open| open.open.contains_key(transaction)) {
-                return Ok(None);
-            }
-            self.append(locked, &record, Class::Control).map(Some)
+        let appended = self.patiently(|| {
+            self.shared.state.with_locks(&record, |locked| {
+                let open = locked.transactions();
+                if !open.is_some_and(|open| open.open.contains_key(transaction)) {
+                    return Ok(None);
+                }
+                self.append(locked, &record, Class::Control).map(Some)
+            })
         })?;
         Ok(appended.map(|appended| self.wake(appended)))
     }
@@ -110,10 +112,9 @@ impl Store {
             transaction,
             acknowledged: touched(acknowledged),
         };
-        let appended = self
-            .shared
-            .state
-            .with_locks(&Record::Prepare(touched), |locked| {
+        let touched = Record::Prepare(touched);
+        let appended = self.patiently(|| {
+            self.shared.state.with_locks(&touched, |locked| {
                 let known = locked.transactions();
                 if known.is_some_and(|all| all.prepared.contains_key(transaction)) {
                     return Ok(None);
@@ -125,7 +126,8 @@ impl Store {
                 };
                 self.append(locked, &Record::Prepare(prepare), Class::Control)
                     .map(Some)
-            })?;
+            })
+        })?;
         Ok(self.wake_or_present(appended))
     }
 
@@ -149,12 +151,14 @@ impl Store {
             outcome,
             transaction,
         });
-        let appended = self.shared.state.with_locks(&record, |locked| {
-            let known = locked.transactions();
-            if !known.is_some_and(|all| all.prepared.contains_key(transaction)) {
-                return Ok(None);
-            }
-            self.append(locked, &record, Class::Control).map(Some)
+        let appended = self.patiently(|| {
+            self.shared.state.with_locks(&record, |locked| {
+                let known = locked.transactions();
+                if !known.is_some_and(|all| all.prepared.contains_key(transaction)) {
+                    return Ok(None);
+                }
+                self.append(locked, &record, Class::Control).map(Some)
+            })
         })?;
         Ok(appended.map(|appended| self.wake(appended)))
     }
