@@ -10,7 +10,7 @@ use storage::disk::DiskCounters;
 use storage::{Epoch, Member, MemberStatus};
 
 use super::role::{Occurrence, Role, Step, transition};
-use super::status::{Behind, Health, Lock, Queue, Signs, Status, Transition, Transitions};
+use super::status::{Behind, Health, Lock, Queue, Signs, Space, Status, Transition, Transitions};
 use super::{announce, serving::Serving};
 use crate::broker::{BrokerStatus, DestinationStatus};
 use crate::config::Config;
@@ -159,6 +159,8 @@ impl State {
             lease_age: member.and_then(|status| status.lease_age),
             behind: member.map_or(Duration::ZERO, |status| status.behind),
             lease: self.lease,
+            space: member.and_then(space),
+            now_ms: wall_ms(),
         })
     }
 
@@ -181,6 +183,7 @@ impl State {
         let role_age = since.elapsed();
         let health = self.judge(role, role_age, member.as_ref());
         let member = member.unwrap_or_default();
+        let space = space(&member);
         let follows = matches!(role, Role::Standby | Role::TakingOver);
         Status {
             name: self.name.clone(),
@@ -204,6 +207,7 @@ impl State {
                 bytes: member.behind_bytes,
                 ms: millis(member.behind),
             }),
+            space,
             transitions,
             listeners: serving
                 .as_ref()
@@ -217,6 +221,14 @@ impl State {
             }),
         }
     }
+}
+
+fn space(member: &MemberStatus) -> Option<Space> {
+    member.space.map(|space| Space {
+        full: space.is_full,
+        free_bytes: space.free_bytes,
+        full_since_at_ms: space.full_since_ms,
+    })
 }
 
 fn queues(status: &BrokerStatus) -> Vec<Queue> {

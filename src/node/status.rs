@@ -43,6 +43,8 @@ pub struct Status {
     pub lsn: u64,
     /// How far a standby is behind; null on an active.
     pub behind: Option<Behind>,
+    /// The space in the journal directory as the active sees it; null on a standby.
+    pub space: Option<Space>,
     /// How often each role was taken on, and the latest changes.
     pub transitions: Transitions,
     /// Open messaging addresses: none on a standby.
@@ -80,6 +82,17 @@ pub struct Behind {
     pub bytes: u64,
     /// Time since it had applied all there was.
     pub ms: u64,
+}
+
+/// Whether there is space for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    /// Messages are refused for lack of space; consumers go on.
+    pub full: bool,
+    /// Bytes free when the active looked last.
+    pub free_bytes: u64,
+    /// Since when it is full.
+    pub full_since_at_ms: Option<u64>,
 }
 
 /// Past changes of role.
@@ -129,6 +142,9 @@ pub(super) struct Signs {
     pub behind: Duration,
     /// The configured lease.
     pub lease: Duration,
+    /// The space, and now in milliseconds since 1970.
+    pub space: Option<Space>,
+    pub now_ms: u64,
 }
 
 /// A first start reads the whole journal; after this it is slow enough to say so.
@@ -157,7 +173,8 @@ impl Health {
                         "the lease was not renewed for {} ms: acknowledgements are held back",
                         age.as_millis()
                     )
-                }),
+                })
+                .or_else(|| signs.space?.trouble(signs.now_ms)),
             Role::Standby => (signs.behind > signs.lease * 2).then(|| {
                 format!(
                     "the standby is {} ms behind the journal",
@@ -173,9 +190,45 @@ impl Health {
     }
 }
 
+impl Space {
+    /// What an operator has to know.
+    fn trouble(self, now_ms: u64) -> Option<String> {
+        let since_s = now_ms.saturating_sub(self.full_since_at_ms?) / 1000;
+        let free_bytes = self.free_bytes;
+        Some(format!(
+            "the journal directory has been full for {since_s} s ({free_bytes} bytes free): messages are refused, consumers go on; consume messages or free space there"
+        ))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_directory_is_told_with_its_bytes_and_since_when() {
+        let full = Signs {
+            space: Some(Space {
+                full: true,
+                free_bytes: 12,
+                full_since_at_ms: Some(5_000),
+            }),
+            now_ms: 65_000,
+            ..signs(Role::Active)
+        };
+        let reason = Health::judge(full).reason.expect("a reason");
+        assert!(
+            reason.starts_with("the journal directory has been full for 60 s (12 bytes free)"),
+            "{reason}"
+        );
+        let again = Space {
+            full: false,
+            free_bytes: 1 << 30,
+            full_since_at_ms: None,
+        };
+        let space = Some(again);
+        assert!(Health::judge(Signs { space, ..full }).healthy);
+    }
 
     fn signs(role: Role) -> Signs {
         Signs {
@@ -184,6 +237,8 @@ mod tests {
             lease_age: Some(Duration::from_millis(100)),
             behind: Duration::ZERO,
             lease: Duration::from_secs(5),
+            space: None,
+            now_ms: 0,
         }
     }
 

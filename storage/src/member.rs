@@ -13,7 +13,7 @@ use crate::cipher::{KeyError, Keyring};
 use crate::clock::Clock;
 use crate::disk::{Disk, OpenDirectoryError};
 use crate::position::{Epoch, Lsn};
-use crate::store::Store;
+use crate::store::{SpaceStatus, Store};
 
 mod control;
 mod follow;
@@ -134,6 +134,8 @@ pub struct MemberStatus {
     pub behind_bytes: u64,
     /// Time since the standby last had all there was.
     pub behind: Duration,
+    /// Whether the active has space for messages; None on a standby.
+    pub space: Option<SpaceStatus>,
 }
 
 /// See the module.

@@ -119,6 +119,7 @@ impl Shared {
             behind: known
                 .caught_up
                 .map_or(Duration::ZERO, |at| now.saturating_sub(at)),
+            space: None,
         };
         if let Some(store) = &known.store {
             status.epoch = store.epoch();
@@ -127,6 +128,7 @@ impl Shared {
             status.lsn = store.released();
             status.behind_bytes = 0;
             status.behind = Duration::ZERO;
+            status.space = Some(store.space_status());
         }
         status
     }
