@@ -25,7 +25,9 @@ pub(crate) fn draw(samples: &Samples, path: &Path) -> anyhow::Result<()> {
     root.fill(&WHITE).map_err(|error| failed(&error))?;
     let (upper, lower) = root.split_vertically(420);
     let disk: [Curve; 3] = [
-        ("bound: 2 x live + 2 segments", RED, |one| one.bound),
+        ("bound: 2 x live + 2 segments + 4 spare files", RED, |one| {
+            one.bound
+        }),
         ("disk use of the directory", BLUE, |one| one.disk),
         ("live: pending messages", GREEN, |one| one.live),
     ];

@@ -47,11 +47,13 @@ impl Sample {
             number("live_bytes")?.max(live_before),
             number("segment_bytes")?,
         );
+        // The files that a full directory will want.
+        let spare = 4 * segment.min(1 << 20);
         Some(Sample {
             seconds: at.as_secs_f64(),
             disk,
             live,
-            bound: 2 * live + 2 * segment,
+            bound: 2 * live + 2 * segment + spare,
             segment,
             segments: number("segments")?,
             checkpoints: number("checkpoints")?,

@@ -126,6 +126,9 @@ fn table(answers: &[Answered]) -> String {
                 if let Some(reason) = &status.health.reason {
                     let _ = writeln!(notes, "{} is not healthy: {reason}", status.name);
                 }
+                if let Some(warning) = &status.health.warning {
+                    let _ = writeln!(notes, "{} warns: {warning}", status.name);
+                }
             }
             Err(error) => {
                 let mut row = head.map(|_| "-".to_owned());

@@ -30,6 +30,8 @@ pub trait Source: Send + Sync + 'static {
     fn is_active(&self) -> bool;
     /// Why an operator should look; None when all is well.
     fn trouble(&self) -> Option<String>;
+    /// What an operator should know although all is well.
+    fn warning(&self) -> Option<String>;
     /// The role as a word.
     fn role_name(&self) -> &'static str;
     /// The document of `/status`.
@@ -63,7 +65,13 @@ async fn pointer() -> &'static str {
 
 async fn health(State(source): State<Arc<dyn Source>>) -> Response {
     match source.trouble() {
-        None => (StatusCode::OK, format!("healthy: {}\n", source.role_name())).into_response(),
+        None => {
+            let mut text = format!("healthy: {}\n", source.role_name());
+            if let Some(warning) = source.warning() {
+                text.push_str(&format!("warning: {warning}\n"));
+            }
+            (StatusCode::OK, text).into_response()
+        }
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }
@@ -91,6 +99,7 @@ mod tests {
     struct Scripted {
         is_active: bool,
         trouble: Option<String>,
+        warning: Option<String>,
     }
 
     impl Source for Scripted {
@@ -100,6 +109,10 @@ mod tests {
 
         fn trouble(&self) -> Option<String> {
             self.trouble.clone()
+        }
+
+        fn warning(&self) -> Option<String> {
+            self.warning.clone()
         }
 
         fn role_name(&self) -> &'static str {
@@ -140,6 +153,7 @@ mod tests {
         let base = open(Scripted {
             is_active: true,
             trouble: None,
+            warning: None,
         })
         .await;
         assert_eq!(fetch(&base, "/active").await, (200, "active\n".to_owned()));
@@ -156,15 +170,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_warning_is_told_with_200_because_a_restart_would_heal_nothing() {
+        let base = open(Scripted {
+            is_active: true,
+            trouble: None,
+            warning: Some("full".to_owned()),
+        })
+        .await;
+        assert_eq!(
+            fetch(&base, "/health").await,
+            (200, "healthy: active\nwarning: full\n".to_owned())
+        );
+    }
+
+    #[tokio::test]
     async fn decisions_are_posted_and_the_answer_says_what_became_of_them() {
         let active = open(Scripted {
             is_active: true,
             trouble: None,
+            warning: None,
         })
         .await;
         let standby = open(Scripted {
             is_active: false,
             trouble: None,
+            warning: None,
         })
         .await;
         for (base, verb, format, code, text) in [
@@ -200,6 +230,7 @@ mod tests {
         let base = open(Scripted {
             is_active: false,
             trouble: Some("late".to_owned()),
+            warning: None,
         })
         .await;
         assert_eq!(fetch(&base, "/active").await, (503, "standby\n".to_owned()));

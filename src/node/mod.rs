@@ -368,6 +368,10 @@ impl console::Source for State {
         self.health().reason
     }
 
+    fn warning(&self) -> Option<String> {
+        self.health().warning
+    }
+
     fn role_name(&self) -> &'static str {
         self.role().name()
     }

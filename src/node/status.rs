@@ -64,6 +64,9 @@ pub struct Health {
     pub healthy: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// What an operator should know although the broker does what its role asks: restarting it would
+    /// heal nothing.
+    pub warning: Option<String>,
 }
 
 /// Who holds the journal, as far as this broker sees.
@@ -173,8 +176,7 @@ impl Health {
                         "the lease was not renewed for {} ms: acknowledgements are held back",
                         age.as_millis()
                     )
-                })
-                .or_else(|| signs.space?.trouble(signs.now_ms)),
+                }),
             Role::Standby => (signs.behind > signs.lease * 2).then(|| {
                 format!(
                     "the standby is {} ms behind the journal",
@@ -183,16 +185,21 @@ impl Health {
             }),
             Role::Starting | Role::TakingOver | Role::Stopping => None,
         };
+        let warning = match signs.role {
+            Role::Active => signs.space.and_then(|space| space.warning(signs.now_ms)),
+            _ => None,
+        };
         Health {
             healthy: reason.is_none(),
             reason,
+            warning,
         }
     }
 }
 
 impl Space {
     /// What an operator has to know.
-    fn trouble(self, now_ms: u64) -> Option<String> {
+    fn warning(self, now_ms: u64) -> Option<String> {
         let since_s = now_ms.saturating_sub(self.full_since_at_ms?) / 1000;
         let free_bytes = self.free_bytes;
         Some(format!(
@@ -206,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_directory_is_told_with_its_bytes_and_since_when() {
+    fn a_full_directory_is_a_warning_with_its_bytes_and_since_when() {
         let full = Signs {
             space: Some(Space {
                 full: true,
@@ -216,10 +223,12 @@ mod tests {
             now_ms: 65_000,
             ..signs(Role::Active)
         };
-        let reason = Health::judge(full).reason.expect("a reason");
+        let health = Health::judge(full);
+        assert!(health.healthy, "a restart would make no space");
+        let warning = health.warning.expect("a warning");
         assert!(
-            reason.starts_with("the journal directory has been full for 60 s (12 bytes free)"),
-            "{reason}"
+            warning.starts_with("the journal directory has been full for 60 s (12 bytes free)"),
+            "{warning}"
         );
         let again = Space {
             full: false,
@@ -227,7 +236,7 @@ mod tests {
             full_since_at_ms: None,
         };
         let space = Some(again);
-        assert!(Health::judge(Signs { space, ..full }).healthy);
+        assert_eq!(Health::judge(Signs { space, ..full }).warning, None);
     }
 
     fn signs(role: Role) -> Signs {

@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::chain::SegmentName;
 use crate::journal::{Prepared, Shared, Take};
 use crate::position::SegmentNumber;
+use crate::spare::with_spare;
 
 /// Time between two questions whether a late renewal has opened the gate again.
 const GATE_POLL: Duration = Duration::from_millis(5);
@@ -77,9 +78,8 @@ fn write(
 ) -> Result<(), (&'static str, io::Error)> {
     let mut offset = batch.offset;
     for chunk in batch.chunks() {
-        current
-            .file
-            .write_all_at(chunk, offset)
+        // The same bytes in the same place: nothing is made durable before they are all there.
+        with_spare(&*shared.disk, || current.file.write_all_at(chunk, offset))
             .map_err(|error| ("write", error))?;
         offset += chunk.len() as u64;
     }

@@ -25,6 +25,8 @@ use crate::spare::is_no_space;
 /// Time between two looks at the free space: while there is enough, and while there is not.
 const SPACE_POLL: Duration = Duration::from_secs(5);
 const FULL_POLL: Duration = Duration::from_secs(1);
+/// Segments whose length is asked for in one look.
+const LENGTHS_PER_LOOK: usize = 16;
 /// A last checkpoint of more entries would delay a planned end.
 const LAST_CHECKPOINT_ENTRIES: usize = 200_000;
 /// Checkpoints that are kept: the second is there for the day on which the first cannot be read.
@@ -89,6 +91,8 @@ struct Keeper<'a> {
     /// What was seen then.
     look: Look,
     ages: Ages,
+    /// Bytes of segments as far as they are known: those made while space was short are small.
+    lengths: BTreeMap<SegmentName, u64>,
     /// Replay starts of checkpoints that were read, and their bytes.
     starts: BTreeMap<CheckpointName, (ReplayStart, u64)>,
     /// Moving met a full directory.
@@ -123,6 +127,7 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
         space_looked_at: None,
         look: Look::default(),
         ages: Ages::default(),
+        lengths: BTreeMap::new(),
         starts: BTreeMap::new(),
         move_failed_at: None,
         unreadable: BTreeSet::new(),
@@ -274,6 +279,7 @@ impl Keeper<'_> {
             Ok(()) => {
                 self.idle_checkpoints += 1;
                 self.checkpoint_failed_at = None;
+                self.looked_at = None;
                 self.checkpoint_took = shared.clock.now().saturating_sub(self.checkpoint_at);
                 // What it set free goes with the next look, which comes at once.
                 self.space_looked_at = None;
@@ -454,6 +460,7 @@ impl Keeper<'_> {
         }
         self.starts = known;
         starts.truncate(CHECKPOINTS_KEPT);
+        self.look_at_lengths(&seen.segments);
         let written = shared.written_segment();
         let segment_bytes = u64::from(shared.options.segment_bytes);
         let segments = shared.state.segments.lock();
@@ -461,13 +468,15 @@ impl Keeper<'_> {
             .live()
             .map(|live| (live.segment, live.bytes))
             .collect();
-        let (mut full, mut spare_bytes) = (Vec::new(), 0);
+        let (mut full, mut spare_bytes, mut spare_segments) = (Vec::new(), 0, 0);
         for name in seen.segments {
             let (live, is_live) = (live.get(&name).copied(), segments.is_live(name));
             let live = live.unwrap_or(0);
-            let bytes = segment_bytes.max(live);
+            let length = self.lengths.get(&name).copied();
+            let bytes = length.unwrap_or(segment_bytes).max(live);
             if name.epoch == shared.epoch && name.number >= written {
                 spare_bytes += bytes;
+                spare_segments += 1;
             } else {
                 full.push(Full {
                     name,
@@ -482,12 +491,33 @@ impl Keeper<'_> {
         Ok(Look {
             full,
             spare_bytes,
+            spare_segments,
             segment_bytes,
             live_bytes,
             checkpoint_bytes,
             checkpoint_cost: self.checkpoint_estimate(),
             starts,
         })
+    }
+
+    /// Asks for the lengths of some segments that it did not know: not of all at once, because a new
+    /// tenure has no time for that.
+    fn look_at_lengths(&mut self, segments: &[SegmentName]) {
+        let disk = &*self.shared.disk;
+        let mut known = std::mem::take(&mut self.lengths);
+        let mut asked = 0;
+        for name in segments {
+            let mut length = known.remove(name);
+            if length.is_none() && asked < LENGTHS_PER_LOOK {
+                asked += 1;
+                let file = disk.open(&name.path(), Open::Read);
+                // What cannot be asked for now is taken to have the usual length.
+                length = file.and_then(|file| file.length()).ok();
+            }
+            if let Some(length) = length {
+                self.lengths.insert(*name, length);
+            }
+        }
     }
 
     /// Where a checkpoint replays from, and its bytes. One that cannot be read is taken to need
@@ -507,8 +537,10 @@ impl Keeper<'_> {
     /// Removes the segments that no pending message is in and that no kept checkpoint replays.
     fn remove_dead_segments(&mut self) -> Result<(), Stop> {
         let shared = self.shared;
-        // None while there are not enough.
-        let Some(oldest) = self.look.starts.get(CHECKPOINTS_KEPT - 1).copied() else {
+        // None while there are not enough. A full directory may have had to give up the second.
+        let starts = &self.look.starts;
+        let only = starts.first().filter(|_| self.is_full);
+        let Some(oldest) = starts.get(CHECKPOINTS_KEPT - 1).or(only).copied() else {
             return Ok(());
         };
         let dead = self.look.removable(oldest);

@@ -16,6 +16,7 @@ use crate::journal::Prepared;
 use crate::position::{Epoch, Location, Lsn, SegmentNumber};
 use crate::record::{Frame, RECORD_BYTES_MAX};
 use crate::segment::SEGMENT_HEADER_BYTES;
+use crate::spare::small_bytes;
 use crate::store::AppendError;
 
 /// Whether a record makes the journal fuller or lets it get emptier.
@@ -206,7 +207,9 @@ impl Pending {
         if class == Class::Move {
             let ahead: u64 = inner.ahead.iter().sum();
             let room = inner.room.saturating_sub(inner.offset) + ahead;
-            let reserve = self.segment_bytes / MOVE_RESERVE_PART;
+            // Segments are small then.
+            let segment = u64::from(small_bytes(self.segment_bytes as u32));
+            let reserve = segment / MOVE_RESERVE_PART;
             return is_unprepared || inner.is_full && room < bytes + reserve;
         }
         if !inner.is_full {
@@ -302,6 +305,9 @@ impl Pending {
     /// Bytes that can be appended before another segment has to be prepared.
     pub(crate) fn room_bytes(&self) -> u64 {
         let inner = self.inner.lock();
+        if inner.segment > inner.prepared_through {
+            return 0;
+        }
         inner.room.saturating_sub(inner.offset) + inner.ahead.iter().sum::<u64>()
     }
 
@@ -312,6 +318,8 @@ impl Pending {
         // beyond its end extends it.
         if through > inner.segment {
             inner.ahead.push_back(u64::from(bytes));
+        } else if through == inner.segment {
+            inner.room = u64::from(bytes).max(inner.offset);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::journal::prepare::prepare_segment;
 use crate::journal::shared::SpaceStatus;
 use crate::position::SegmentNumber;
 use crate::record::{ForgetProducers, Frame, Record};
+use crate::segment::SEGMENT_BYTES_MIN;
 use crate::spare::{
     KEPT_FOR_CHECKPOINTS, KEPT_FOR_TAKEOVER, SPARE_FILES, give_back, is_no_space, refill,
     small_bytes,
@@ -31,14 +32,12 @@ impl Keeper<'_> {
         self.note_filling();
         self.look_at_space();
         while !self.shared.is_over() && (self.wants_segment() || self.wants_proof()) {
-            if self.is_full && !self.may_try() {
-                return;
-            }
             let usual = self.shared.options.segment_bytes;
-            let is_tight =
-                self.is_short && self.free < u64::from(usual) + self.checkpoint_estimate();
-            let bytes = if is_tight { small_bytes(usual) } else { usual };
-            if !self.prepare_next(bytes) {
+            let bytes = match self.is_full {
+                true => self.bytes_while_full(),
+                false => Some(usual),
+            };
+            if !bytes.is_some_and(|bytes| self.prepare_next(bytes)) {
                 return;
             }
         }
@@ -55,13 +54,15 @@ impl Keeper<'_> {
         // While space is short, somebody else could take it before it is written to.
         let is_held = shared.options.preallocate || self.is_full;
         let started = shared.clock.now();
-        match prepare_segment(shared, name, bytes, is_held, self.is_full) {
+        let length = self.length_of(number, bytes);
+        match prepare_segment(shared, name, length, is_held, self.is_full) {
             Ok(prepared) => {
                 self.prepare_took = shared.clock.now().saturating_sub(started);
                 self.prepared_through = number;
                 (shared.callbacks.on_prepared)();
                 shared.prepared.lock().push_back(prepared);
-                shared.pending.set_prepared(number, bytes);
+                self.lengths.insert(name, u64::from(length));
+                shared.pending.set_prepared(number, length);
                 shared.writer_signal.notify();
                 if bytes == shared.options.segment_bytes {
                     self.no_space_at = None;
@@ -86,8 +87,28 @@ impl Keeper<'_> {
         }
     }
 
+    /// A segment that is awaited has at least room for what is appended for it.
+    fn length_of(&self, number: SegmentNumber, bytes: u32) -> u32 {
+        let pending = &self.shared.pending;
+        if pending.segment() != number {
+            return bytes;
+        }
+        let usual = self.shared.options.segment_bytes;
+        let taken = pending.filled_bytes().next_multiple_of(4096);
+        bytes.max(taken.min(u64::from(usual)) as u32)
+    }
+
+    /// Something is appended for a segment that is not there.
+    fn is_awaited(&self) -> bool {
+        self.prepared_through < self.shared.pending.segment()
+    }
+
     fn gives_back(&self) -> bool {
-        give_back(&*self.shared.disk, KEPT_FOR_CHECKPOINTS).unwrap_or(false)
+        let kept = match self.is_awaited() {
+            true => 0,
+            false => KEPT_FOR_CHECKPOINTS,
+        };
+        give_back(&*self.shared.disk, kept).unwrap_or(false)
     }
 
     /// The directory says that there is space, and there was none: another segment shows it.
@@ -120,18 +141,52 @@ impl Keeper<'_> {
         }
     }
 
-    /// While the directory is full: there is space for a small segment, and somebody may have
-    /// made it since the last try.
-    fn may_try(&self) -> bool {
+    /// While the directory is full: how large a segment there is space for. None: not now.
+    fn bytes_while_full(&self) -> Option<u32> {
         let now = self.shared.clock.now();
         if self.no_space_at.is_some_and(|at| now < at + FULL_POLL) {
-            return false;
+            return None;
         }
-        let small = u64::from(small_bytes(self.shared.options.segment_bytes));
+        let usual = self.shared.options.segment_bytes;
+        let small = small_bytes(usual);
+        let mut free = self.shared.disk.free_bytes().unwrap_or(0);
+        if !self.shared.options.preallocate {
+            // What is prepared may have no place on the disk yet.
+            free = free.saturating_sub(self.shared.pending.room_bytes());
+        }
         // The last bytes are for the checkpoint that makes space: without it there is none, ever.
-        let free = self.shared.disk.free_bytes().unwrap_or(0);
-        let is_urgent = self.shared.pending.room_bytes() < small / 4;
-        free >= small + self.checkpoint_estimate() || is_urgent && self.gives_back()
+        let checkpoint = self.checkpoint_estimate();
+        if free >= u64::from(small) + checkpoint {
+            let is_tight = self.is_short && self.free < u64::from(usual) + checkpoint;
+            return Some(if is_tight { small } else { usual });
+        }
+        if self.shared.pending.room_bytes() >= u64::from(small) / 2 {
+            return None;
+        }
+        if self.is_awaited() {
+            // What is appended must be written: until then no checkpoint can end.
+            return (free >= u64::from(small) || self.gives_back()).then_some(small);
+        }
+        // Nobody can empty anything without a place for acknowledgements and moves. Then the checkpoint
+        // may have to take the place of the older one.
+        let checkpoint = checkpoint.saturating_sub(self.replaceable_bytes());
+        // Bytes that are too few for a checkpoint anyhow are kept for nothing.
+        let kept = if free < checkpoint { 0 } else { checkpoint };
+        let half = small / 2;
+        if free >= u64::from(small) + kept || self.gives_back() {
+            Some(small)
+        } else {
+            (half >= SEGMENT_BYTES_MIN / 2 && free >= u64::from(half) + kept).then_some(half)
+        }
+    }
+
+    /// What [`Keeper::make_room`] can take away for a checkpoint.
+    fn replaceable_bytes(&self) -> u64 {
+        let bytes = self.starts.values().map(|(_, bytes)| *bytes);
+        match self.starts.len() {
+            0 | 1 => 0,
+            _ => bytes.min().unwrap_or(0),
+        }
     }
 
     /// Bytes of the next checkpoint, about.

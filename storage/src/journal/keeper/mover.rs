@@ -324,6 +324,8 @@ impl Keeper<'_> {
             .fetch_add(ended.records, Ordering::Relaxed);
         space.moved_bytes.fetch_add(ended.bytes, Ordering::Relaxed);
         self.wait_released(ended.last)?;
+        // Moves took space, and others should know.
+        self.looked_at = None;
         let took = shared.clock.now().saturating_sub(ended.began);
         if !is_tight {
             self.rest((took * REST_FACTOR).min(REST_MAX));

@@ -47,6 +47,7 @@ pub(super) struct Look {
     pub(super) full: Vec<Full>,
     /// The segment being filled and those prepared.
     pub(super) spare_bytes: u64,
+    pub(super) spare_segments: u64,
     pub(super) segment_bytes: u64,
     /// Of all pending messages, each counted once.
     pub(super) live_bytes: u64,
@@ -139,8 +140,7 @@ impl Look {
 
 impl SpaceCounters {
     pub(super) fn note(&self, look: &Look) {
-        let spare = look.spare_bytes / look.segment_bytes.max(1);
-        let segments = look.full.len() as u64 + spare;
+        let segments = look.full.len() as u64 + look.spare_segments;
         self.disk_bytes.store(look.disk_bytes(), Ordering::Relaxed);
         self.segments.store(segments, Ordering::Relaxed);
         self.checkpoint_bytes
