@@ -127,10 +127,13 @@ fn a_renewal_that_does_not_look_for_claims_is_caught() {
 
 #[test]
 fn a_claim_without_the_wait_is_caught() {
-    caught(Sabotage {
-        no_wait: true,
-        ..Sabotage::default()
-    });
+    caught_from(
+        28,
+        Sabotage {
+            no_wait: true,
+            ..Sabotage::default()
+        },
+    );
 }
 
 mod kill {
