@@ -15,6 +15,7 @@ use crate::disk::Disk;
 use crate::position::{Epoch, Lsn, SegmentNumber};
 use crate::record::Kind as RecordKind;
 use crate::segment::{SEGMENT_HEADER_BYTES, check_header};
+use crate::state::Tenure;
 
 /// From where on records are needed.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +31,11 @@ struct Gap {
     name: SegmentName,
     start: u64,
     end: u64,
-    /// Records in it that check out.
-    rescued: u64,
+    /// The last record in it that checks out.
+    rescued: Option<Lsn>,
+    /// Records of it are lost, and that was told; as damage.
     has_lost: bool,
+    is_damage: bool,
 }
 
 /// See the module.
@@ -40,6 +43,7 @@ pub(super) struct Examiner<'a> {
     disk: &'a dyn Disk,
     ciphers: &'a Ciphers<'a>,
     needed: Needed,
+    tenures: &'a [Tenure],
     report: &'a mut Report,
     watch: &'a mut Watch<'a>,
     live: &'a mut Live,
@@ -59,6 +63,7 @@ impl<'a> Examiner<'a> {
         disk: &'a dyn Disk,
         ciphers: &'a Ciphers<'a>,
         needed: Needed,
+        tenures: &'a [Tenure],
         report: &'a mut Report,
         live: &'a mut Live,
         watch: &'a mut Watch<'a>,
@@ -67,6 +72,7 @@ impl<'a> Examiner<'a> {
             disk,
             ciphers,
             needed,
+            tenures,
             report,
             watch,
             live,
@@ -88,7 +94,7 @@ impl<'a> Examiner<'a> {
         }
         let left: Vec<SegmentNumber> = self.live.left().collect();
         for number in left {
-            self.live.take(number).finish(&mut self.missing);
+            self.live.take(number, Lsn(0)).finish(&mut self.missing);
         }
         for (epoch, (segments, records)) in std::mem::take(&mut self.orphans) {
             self.report.add(Finding::new(
@@ -120,7 +126,7 @@ impl<'a> Examiner<'a> {
         if !matches!(planned.until, Until::BehindSeal | Until::Orphan) {
             self.unread.push(name);
             // Nothing is known of them: they are not lost.
-            self.live.take(name.number);
+            self.live.take(name.number, Lsn(0));
         }
         self.report.add(
             Finding::new(Severity::Unread, Kind::Unreadable, error.to_string())
@@ -170,7 +176,8 @@ impl<'a> Examiner<'a> {
     }
 
     fn scan(&mut self, planned: &Planned, scanner: &mut Scanner<'_>) -> io::Result<ScanEnd> {
-        let mut expected: Expected = self.live.take(planned.name.number);
+        let began = self.began(planned.name.epoch);
+        let mut expected: Expected = self.live.take(planned.name.number, began);
         let mut last_told = 0;
         // Without its key, what a record says is not looked at.
         let cipher = self.ciphers.of(planned.name).ok();
@@ -182,8 +189,9 @@ impl<'a> Examiner<'a> {
                         name: planned.name,
                         start,
                         end,
-                        rescued: 0,
+                        rescued: None,
                         has_lost: false,
+                        is_damage: false,
                     });
                 }
                 Piece::Record {
@@ -194,12 +202,13 @@ impl<'a> Examiner<'a> {
                     if !planned.counts(raw.lsn) {
                         return ControlFlow::Continue(());
                     }
-                    expected.meet(offset, raw.length, &mut self.missing);
                     self.report.records += 1;
                     self.meet(planned.name, offset, raw.lsn, is_rescued);
                     let decoded = cipher
                         .as_ref()
                         .map(|cipher| cipher.decode(&raw, &mut scratch));
+                    let record = decoded.as_ref().and_then(|decoded| decoded.as_ref().ok());
+                    expected.meet(offset, &raw, record, &mut self.missing);
                     if let Some(Err(malformed)) = decoded {
                         self.strange(planned.name, offset, raw.lsn, malformed.0);
                     } else if raw.kind == RecordKind::Seal as u8 && offset > 128 {
@@ -216,6 +225,11 @@ impl<'a> Examiner<'a> {
         self.watch.add(scanner.end().saturating_sub(last_told));
         expected.finish(&mut self.missing);
         end
+    }
+
+    fn began(&self, epoch: Epoch) -> Lsn {
+        let tenure = self.tenures.iter().find(|tenure| tenure.epoch == epoch);
+        tenure.map_or(Lsn(0), |tenure| tenure.lsn)
     }
 
     fn strange(&mut self, name: SegmentName, offset: u64, lsn: Lsn, what: &str) {
@@ -257,20 +271,22 @@ impl<'a> Examiner<'a> {
         }
         if is_rescued {
             if let Some(gap) = &mut self.gap {
-                gap.rescued += 1;
+                gap.rescued = Some(lsn);
             }
-        } else if let Some(gap) = self.gap.take()
-            && !gap.has_lost
-        {
-            self.gap_without_loss(&gap, lsn);
+        } else if let Some(gap) = self.gap.take() {
+            // What is lost may be nobody's while a broker has to replay the rest.
+            let is_refused = !gap.is_damage && gap.rescued >= Some(self.needed.from);
+            if !gap.has_lost || is_refused {
+                self.gap_without_loss(&gap);
+            }
         }
     }
 
-    fn gap_without_loss(&mut self, gap: &Gap, next: Lsn) {
-        let (severity, what) = if gap.rescued == 0 {
+    fn gap_without_loss(&mut self, gap: &Gap) {
+        let (severity, what) = if gap.rescued.is_none() {
             let what = "bytes that are no batch, where none is missing";
             (Severity::Note, what)
-        } else if next < self.needed.from {
+        } else if gap.rescued < Some(self.needed.from) {
             let what = "a batch that nobody replays any more does not check out; its records do";
             (Severity::Warning, what)
         } else {
@@ -299,9 +315,6 @@ impl<'a> Examiner<'a> {
         unread: &[SegmentName],
     ) {
         let gap = self.gap;
-        if let Some(gap) = &mut self.gap {
-            gap.has_lost = true;
-        }
         let is_removed = gap.is_none() && unread.is_empty();
         if is_removed && last < self.needed.kept_from {
             // Segments go when nobody needs them any more.
@@ -313,6 +326,10 @@ impl<'a> Examiner<'a> {
             (true, false) => Severity::Unread,
             (false, _) => Severity::Warning,
         };
+        if let Some(gap) = &mut self.gap {
+            gap.has_lost = true;
+            gap.is_damage |= severity == Severity::Damage;
+        }
         let (path, start, end, kind, what) = match gap {
             Some(gap) => {
                 let what = "records that do not check out, with valid ones behind them";

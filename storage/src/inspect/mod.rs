@@ -201,7 +201,15 @@ fn examine(
         live.add(in_doubt.map(|message| message.location));
     }
     let missing = {
-        let examiner = Examiner::new(disk, &ciphers, needed, &mut report, &mut live, &mut watch);
+        let examiner = Examiner::new(
+            disk,
+            &ciphers,
+            needed,
+            &lineage.tenures,
+            &mut report,
+            &mut live,
+            &mut watch,
+        );
         examiner.run(&plan)
     };
     for name in missing_at_end(&plan) {

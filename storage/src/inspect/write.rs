@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Watch;
-use super::live::Live;
+use super::live::{Live, Needed};
 use super::salvage::Moved;
 use crate::batch::{BATCH_BYTES, Batch};
 use crate::chain::{SegmentName, read_up_to};
@@ -107,7 +107,7 @@ impl<'a> Copier<'a> {
         for (number, places) in live.segments() {
             let after = tenures.partition_point(|tenure| tenure.segment <= number);
             let tenure = after.checked_sub(1).and_then(|at| tenures.get(at));
-            let Some(epoch) = tenure.map(|tenure| tenure.epoch) else {
+            let Some(Tenure { epoch, lsn, .. }) = tenure.copied() else {
                 continue;
             };
             let name = SegmentName { number, epoch };
@@ -118,16 +118,18 @@ impl<'a> Copier<'a> {
                 continue;
             };
             let mut scratch = Vec::new();
-            for &(offset, length) in places {
-                watch.add(u64::from(length));
-                let Ok(bytes) = read_up_to(&*file, u64::from(offset), length as usize) else {
+            for needed in places {
+                watch.add(u64::from(needed.length));
+                let (offset, length) = (u64::from(needed.offset), needed.length as usize);
+                let Ok(bytes) = read_up_to(&*file, offset, length) else {
                     continue;
                 };
-                let Ok(message) = message_in(&bytes, length, epoch, &cipher, &mut scratch) else {
+                let Ok(message) = message_in(&bytes, needed, (epoch, lsn), &cipher, &mut scratch)
+                else {
                     continue;
                 };
                 let location = self.push(&message)?;
-                moved.insert((number, offset), location);
+                moved.insert((number, needed.offset), location);
             }
         }
         Ok(moved)
@@ -238,16 +240,17 @@ fn create(
 /// of the state.
 fn message_in<'a>(
     bytes: &'a [u8],
-    length: u32,
-    epoch: Epoch,
+    needed: &Needed,
+    (epoch, began): (Epoch, Lsn),
     cipher: &RecordCipher,
     scratch: &'a mut Vec<u8>,
 ) -> Result<Message<'a>, Malformed> {
     let raw = RawRecord::parse(bytes, epoch)?;
-    if raw.length != length {
-        return Err(Malformed("a record's length"));
+    let record = cipher.decode(&raw, scratch)?;
+    if !needed.is(&raw, Some(&record), began) {
+        return Err(Malformed("the record's place"));
     }
-    let message = match cipher.decode(&raw, scratch)? {
+    let message = match record {
         Record::Message(message) | Record::TransactionMessage(message) => message,
         Record::Move(moved) => moved.message,
         _ => return Err(Malformed("a message")),

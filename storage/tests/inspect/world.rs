@@ -41,6 +41,8 @@ pub(crate) fn save(disk: &FaultyDisk) -> (FaultyDisk, Salvaged) {
     (out, saved.expect("saved"))
 }
 
+const SEGMENT_HEADER_BYTES: usize = 64;
+const BATCH_HEADER_BYTES: usize = 32;
 /// Where a record has its kind, and the kind of a moved message.
 const KIND_OFFSET: usize = 16;
 pub(crate) const MOVE: u8 = 15;
@@ -197,6 +199,15 @@ impl Writer<'_> {
 
     /// Leaves every twelfth message, so that the others' segments are worth leaving.
     fn thin_out(&self, backlogs: &[Arc<Backlog>], keeping: Keeping) {
+        let places = || -> BTreeMap<(BacklogId, Position), Location> {
+            let all = backlogs.iter().flat_map(|backlog| {
+                let id = backlog.id();
+                let all = entries(backlog).into_iter();
+                all.map(move |(position, entry)| ((id, position), entry.location))
+            });
+            all.collect()
+        };
+        let before = places();
         for backlog in backlogs {
             let all = entries(backlog).into_iter().enumerate();
             let gone = all.filter(|(index, _)| index % 12 != 11);
@@ -204,10 +215,12 @@ impl Writer<'_> {
             self.tenure.store.acknowledge(backlog, &gone).unwrap();
         }
         self.tenure.settle();
+        // Others may move, too, and be consumed or belong to nobody at the end.
+        let has_moved = || places().iter().any(|(key, place)| before[key] != *place);
         wait_for("messages that move", || {
             let space = self.tenure.store.space();
             let is_removed = keeping == Keeping::OldSegments || space.removed_segments > 0;
-            space.moved_messages > 0 && is_removed
+            has_moved() && is_removed
         });
     }
 
@@ -341,14 +354,7 @@ impl World {
 
     /// The batches of a segment: where each begins and ends.
     pub(crate) fn batches(&self, path: &Path) -> Vec<(usize, usize)> {
-        let bytes = &self.files[path];
-        let (mut at, mut batches) = (64, Vec::new());
-        while bytes.get(at..at + 4) == Some(b"BtB1") {
-            let length = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap());
-            batches.push((at, at + length as usize));
-            at += length as usize;
-        }
-        batches
+        batches(&self.files[path])
     }
 
     /// The kind of the record at a place.
@@ -394,33 +400,45 @@ impl World {
 
 /// The bodies of all records that move a message.
 fn moved_bodies(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeSet<Vec<u8>> {
-    let mut moved = BTreeSet::new();
-    for bytes in files.values() {
-        for (at, _) in bytes
-            .windows(8)
-            .enumerate()
-            .filter(|(_, w)| *w == b"message ")
-        {
-            let end = bytes[at..].iter().position(|byte| !is_text(*byte));
-            let body = bytes[at..at + end.unwrap_or(bytes.len() - at)].to_vec();
-            // Where its record begins is not told; the record's length leads from there to here.
-            let starts = (at.saturating_sub(200)..at).filter(|start| {
-                let length = bytes.get(*start..start + 4);
-                length == Some(&((at + body.len() - start) as u32).to_le_bytes())
-            });
-            if starts
-                .into_iter()
-                .any(|start| bytes[start + KIND_OFFSET] == MOVE)
-            {
-                moved.insert(body);
-            }
-        }
-    }
-    moved
+    let segments = files.iter().filter(|(path, _)| path.starts_with("journal"));
+    let records = segments.flat_map(|(_, bytes)| records(bytes));
+    let moves = records.filter(|record| record[KIND_OFFSET] == MOVE);
+    moves.map(body_of).collect()
 }
 
-fn is_text(byte: u8) -> bool {
-    byte == b' ' || byte == b'.' || byte.is_ascii_lowercase() || byte.is_ascii_digit()
+/// Where the batches of a segment begin and end.
+fn batches(bytes: &[u8]) -> Vec<(usize, usize)> {
+    let (mut at, mut batches) = (SEGMENT_HEADER_BYTES, Vec::new());
+    while bytes.get(at..at + 4) == Some(b"BtB1") {
+        let end = at + length_at(bytes, at + 4);
+        batches.push((at, end));
+        at = end;
+    }
+    batches
+}
+
+/// The records of a segment.
+fn records(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut records = Vec::new();
+    for (start, end) in batches(bytes) {
+        let mut at = start + BATCH_HEADER_BYTES;
+        while at < end {
+            let next = at + length_at(bytes, at);
+            records.push(&bytes[at..next]);
+            at = next;
+        }
+    }
+    records
+}
+
+fn length_at(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+}
+
+/// Bodies begin with a word and are the record's end.
+fn body_of(record: &[u8]) -> Vec<u8> {
+    let at = record.windows(8).position(|window| window == b"message ");
+    record[at.expect("a body")..].to_vec()
 }
 
 /// An abandoned tenure may leave an empty segment of the same number.
@@ -434,13 +452,10 @@ fn path_in(files: &BTreeMap<PathBuf, Vec<u8>>, location: Location) -> PathBuf {
     files.keys().find(is_it).expect("its segment").clone()
 }
 
-/// The bodies here begin with a word and are the record's end.
 fn record_body(files: &BTreeMap<PathBuf, Vec<u8>>, entry: &Entry) -> Vec<u8> {
     let bytes = &files[&path_in(files, entry.location)];
     let start = entry.location.offset as usize;
-    let record = &bytes[start..start + entry.location.length as usize];
-    let at = record.windows(8).position(|window| window == b"message ");
-    record[at.expect("a body")..].to_vec()
+    body_of(&bytes[start..start + entry.location.length as usize])
 }
 
 /// A backlog's name and bodies.
