@@ -19,7 +19,7 @@ pub use self::shared::SpaceStatus;
 pub(crate) use self::shared::{Prepared, Reader, Shared, written_place};
 pub use self::usage::{MovedRecord, SpaceUsage};
 use crate::batch::Batch;
-use crate::chain::{CHECKPOINT_DIRECTORY, JOURNAL_DIRECTORY, SegmentName, list_segments};
+use crate::chain::{CHECKPOINT_DIRECTORY, JOURNAL_DIRECTORY, SegmentName};
 use crate::cipher::TenureCipher;
 use crate::clock::Clock;
 use crate::disk::{Disk, Open};
@@ -239,7 +239,7 @@ fn seal(
         .encrypted(cipher.of(name.number));
     let (lsn, location) = batch.push(Frame::new(&record));
     batch.close();
-    let created = create_first(disk, clock, name, point, &batch, options.segment_bytes, cipher);
+    let created = create_first(disk, clock, name, &batch, options.segment_bytes, cipher);
     let Some((first, is_held)) = created.map_err(failed)? else {
         let path = path.display().to_string();
         return Err(BeginError::SegmentLocked { path });
@@ -268,7 +268,6 @@ fn create_first(
     disk: &dyn Disk,
     clock: &dyn Clock,
     name: SegmentName,
-    point: &TakeoverPoint,
     batch: &Batch,
     segment_bytes: u32,
     cipher: &TenureCipher,
@@ -308,25 +307,6 @@ fn create_first(
         "The journal directory is full; this tenure begins with a small segment."
     );
     // Half of a spare file: the claim may have needed the other half.
-    remove_unused(disk, point, name.epoch);
     let small = (small_bytes(segment_bytes) / 2).max(SEGMENT_BYTES_MIN / 2);
     with_spare(disk, || or_none(create(small, true)))
-}
-
-/// Removes what former tenures had prepared and nobody will read: segments behind the end that the
-/// seal is about to give them. Nothing in them was ever acknowledged.
-fn remove_unused(disk: &dyn Disk, point: &TakeoverPoint, epoch: Epoch) {
-    let Ok(segments) = list_segments(disk) else {
-        return;
-    };
-    let is_unused = |name: &&SegmentName| name.epoch < epoch && name.number > point.segment;
-    for name in segments.iter().filter(is_unused) {
-        let path = name.path();
-        match disk.remove(&path) {
-            Ok(()) => info!(segment = %path.display(), "Removed a segment that was never used."),
-            Err(error) => {
-                warn!(segment = %path.display(), %error, "Cannot remove a segment that was never used.");
-            }
-        }
-    }
 }

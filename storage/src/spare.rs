@@ -20,6 +20,8 @@ pub(crate) const SPARE_FILES: usize = 4;
 pub(crate) const KEPT_FOR_TAKEOVER: usize = 2;
 /// What segments must leave.
 pub(crate) const KEPT_FOR_CHECKPOINTS: usize = 3;
+/// The one that is being made.
+const UNFINISHED: &str = "new";
 const SMALL_BYTES: u32 = 1 << 20;
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -79,10 +81,15 @@ pub(crate) fn refill(disk: &dyn Disk, bytes: u32) -> io::Result<bool> {
     if there.is_empty() {
         disk.create_directory(Path::new(SPARE_DIRECTORY))?;
     }
-    let made = fill(disk, &path, bytes);
+    // Half a file is no use, and must not look like one.
+    let unfinished = Path::new(SPARE_DIRECTORY).join(UNFINISHED);
+    match disk.remove(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let made = fill(disk, &unfinished, bytes).and_then(|()| disk.rename(&unfinished, &path));
     if made.is_err() {
-        // Half a file is no use.
-        let _ = disk.remove(&path);
+        let _ = disk.remove(&unfinished);
     }
     made?;
     info!(path = %path.display(), bytes, "Keeps space for bad days.");
@@ -99,6 +106,11 @@ fn fill(disk: &dyn Disk, path: &Path, bytes: u32) -> io::Result<()> {
         at += length as u64;
     }
     file.sync()
+}
+
+/// Whether a file there is one of these.
+pub(crate) fn is_spare_name(name: &str) -> bool {
+    name == UNFINISHED || (0..SPARE_FILES).any(|number| spare_path(number).ends_with(name))
 }
 
 fn spare_path(number: usize) -> PathBuf {

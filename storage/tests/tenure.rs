@@ -95,10 +95,13 @@ fn a_broker_without_acknowledgement_gate_is_caught() {
 
 #[test]
 fn readers_that_ignore_the_seal_are_caught() {
-    caught(Sabotage {
-        no_seal: true,
-        ..Sabotage::default()
-    });
+    caught_from(
+        210,
+        Sabotage {
+            no_seal: true,
+            ..Sabotage::default()
+        },
+    );
 }
 
 #[test]

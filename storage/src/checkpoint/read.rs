@@ -123,6 +123,23 @@ pub(crate) fn check_frames(disk: &dyn Disk, name: CheckpointName) -> Result<(), 
     check().map_err(|error| error.to_string())
 }
 
+/// Reads all of the checkpoint `name` and keeps nothing: whether it is as it was written. What is
+/// encrypted stays so.
+pub(crate) fn is_whole(disk: &dyn Disk, name: CheckpointName) -> io::Result<bool> {
+    let file = disk.open(&name.path(), Open::Read)?;
+    let reader = &mut FrameReader::new(&*file)?;
+    loop {
+        let end = match reader.next() {
+            Ok((FrameKind::End, payload)) => read_end(&mut Input::new(payload)),
+            Ok(_) => continue,
+            Err(ReadError::Io(error)) => return Err(error),
+            Err(_) => return Ok(false),
+        };
+        let is_whole = |end: &End| reader.check_end(end).is_ok() && end.lsn == name.lsn;
+        return Ok(end.as_ref().is_ok_and(is_whole));
+    }
+}
+
 fn unreadable(path: &Path, reason: &str) -> CheckpointRead {
     CheckpointRead::Unreadable {
         reason: format!("`{}`: {reason}", path.display()),

@@ -10,6 +10,7 @@ use crate::chain::{CHECKPOINT_DIRECTORY, CLAIM_DIRECTORY, JOURNAL_DIRECTORY, sur
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::position::Epoch;
+use crate::spare::{SPARE_DIRECTORY, is_spare_name};
 use crate::tenure::claim::claim_path;
 use crate::tenure::lease::{LEASE_BLOCK_BYTES, Lease, LeaseBlock, LeasePhase};
 use crate::tenure::lock::LOCK_PATH;
@@ -23,6 +24,7 @@ pub(super) fn look(disk: &dyn Disk, report: &mut Report) {
         JOURNAL_DIRECTORY,
         CHECKPOINT_DIRECTORY,
         CLAIM_DIRECTORY,
+        SPARE_DIRECTORY,
     ];
     look_at_names(disk, ".", report, &|name| known.contains(&name));
     let endings: [(&str, &[&str]); 2] = [
@@ -37,6 +39,7 @@ pub(super) fn look(disk: &dyn Disk, report: &mut Report) {
         });
     }
     look_at_names(disk, CLAIM_DIRECTORY, report, &is_number);
+    look_at_names(disk, SPARE_DIRECTORY, report, &is_spare_name);
     match read_small(disk, Path::new(LOCK_PATH), 1 << 12) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => report.add(

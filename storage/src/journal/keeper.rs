@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use self::space::{Ages, Full, Look};
 use super::shared::{Shared, written_place};
 use crate::chain::{CHECKPOINT_DIRECTORY, CheckpointName, JOURNAL_DIRECTORY, SegmentName, survey};
-use crate::checkpoint::{ReplayStart, read_start, write_checkpoint};
+use crate::checkpoint::{ReplayStart, is_whole, read_start, write_checkpoint};
 use crate::disk::Open;
 use crate::position::{Lsn, SegmentNumber};
 use crate::spare::is_no_space;
@@ -163,6 +163,9 @@ impl Keeper<'_> {
     /// Takes back what the former tenure had prepared, before this one takes space for its own.
     fn begin(&mut self) {
         self.look_at_use();
+        if let Err(Stop::Io(error)) = self.remove_unused_segments() {
+            warn!(%error, "Cannot remove segments that were never used; trying again.");
+        }
         for _ in 0..CHECKPOINTS_KEPT {
             let is_quick = self.look.checkpoint_cost <= QUICK_CHECKPOINT_BYTES;
             if !is_quick || !self.look.is_checkpoint_worthwhile() || self.shared.is_over() {
@@ -534,22 +537,56 @@ impl Keeper<'_> {
         Ok((read_start(disk, name)?.unwrap_or(unknown), bytes))
     }
 
+    /// The only checkpoint that is left can be read.
+    fn is_only_one_whole(&self) -> io::Result<bool> {
+        match self.starts.keys().next_back() {
+            Some(name) => is_whole(&*self.shared.disk, *name),
+            None => Ok(false),
+        }
+    }
+
     /// Removes the segments that no pending message is in and that no kept checkpoint replays.
     fn remove_dead_segments(&mut self) -> Result<(), Stop> {
         let shared = self.shared;
         // None while there are not enough. A full directory may have had to give up the second.
         let starts = &self.look.starts;
+        let second = starts.get(CHECKPOINTS_KEPT - 1);
         let only = starts.first().filter(|_| self.is_full);
-        let Some(oldest) = starts.get(CHECKPOINTS_KEPT - 1).or(only).copied() else {
+        let Some(oldest) = second.or(only).copied() else {
             return Ok(());
         };
         let dead = self.look.removable(oldest);
-        if dead.is_empty() {
+        if dead.is_empty() || second.is_none() && !self.is_only_one_whole()? {
             return Ok(());
         }
         // What made them dead must be released before they go.
         self.wait_released(shared.pending.appended())?;
-        for name in dead {
+        self.remove_segments(dead)
+    }
+
+    /// Removes what former tenures had prepared: it lies behind the end that this tenure's seal gave
+    /// them. Once that is released it is the end for every later active, too; before, one that takes
+    /// over from this broker may have read more, and may need it.
+    fn remove_unused_segments(&mut self) -> Result<(), Stop> {
+        let shared = self.shared;
+        let last = shared.state.tenures.lock().last().copied();
+        let Some(own) = last.filter(|tenure| tenure.epoch == shared.epoch) else {
+            return Ok(());
+        };
+        let names = self.look.full.iter().map(|full| full.name);
+        let is_unused =
+            |name: &SegmentName| name.epoch < own.epoch && name.number > own.seal.segment;
+        let unused: Vec<SegmentName> = names.filter(is_unused).collect();
+        if unused.is_empty() {
+            return Ok(());
+        }
+        self.wait_released(own.lsn)?;
+        self.remove_segments(unused)
+    }
+
+    fn remove_segments(&mut self, names: Vec<SegmentName>) -> Result<(), Stop> {
+        let shared = self.shared;
+        for name in names {
             shared.readers.lock().retain(|(open, _)| *open != name);
             match shared.disk.remove(&name.path()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),

@@ -11,7 +11,7 @@ use super::FenceReason;
 use super::control::Input;
 use super::shared::{self, Shared};
 use crate::position::Epoch;
-use crate::spare::with_spare;
+use crate::spare::{give_back, is_no_space, with_spare};
 use crate::tenure::claim::{Claim, Claiming, Standing, listed_standing};
 use crate::tenure::lease::LeasePhase;
 
@@ -119,6 +119,10 @@ impl RenewThread<'_> {
                 Input::NotClaimed { epoch }
             }
             Err(error) => {
+                // Some file systems tell of missing space only when it is to be durable.
+                if is_no_space(&error) {
+                    let _ = give_back(&*shared.disk, 0);
+                }
                 warn!(%epoch, %error, "Cannot claim the epoch; trying again.");
                 // It may have been told of already.
                 Input::ClaimLost {

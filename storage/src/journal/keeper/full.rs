@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::{FULL_POLL, Keeper, SPACE_POLL};
 use crate::chain::{SegmentName, survey};
+use crate::checkpoint::is_whole;
 use crate::journal::pending::Class;
 use crate::journal::prepare::prepare_segment;
 use crate::journal::shared::SpaceStatus;
@@ -293,13 +294,15 @@ impl Keeper<'_> {
         }
     }
 
-    /// A checkpoint did not fit: what it replaces, and a spare file, may go before.
+    /// A checkpoint did not fit: a spare file may go before, or what it replaces. The only one that is
+    /// left then must be readable.
     pub(super) fn make_room(&self) -> bool {
         let disk = &*self.shared.disk;
         let made = give_back(disk, KEPT_FOR_TAKEOVER).and_then(|is_given| {
-            let checkpoints = survey(disk)?.checkpoints;
-            match checkpoints.get(1..).and_then(<[_]>::last) {
-                Some(oldest) if !is_given => disk.remove(&oldest.path()).map(|()| true),
+            match survey(disk)?.checkpoints[..] {
+                [newest, .., oldest] if !is_given && is_whole(disk, newest)? => {
+                    disk.remove(&oldest.path()).map(|()| true)
+                }
                 _ => Ok(is_given),
             }
         });
