@@ -182,7 +182,6 @@ fn both_promises_hold_over_a_planned_release() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
 fn nothing_is_lost_when_the_server_takes_locks_away_at_any_time() {
     let bounds = Bounds {
         takeover: Takeover::Lock,
@@ -254,7 +253,6 @@ fn a_strict_fence_keeps_what_is_acknowledged_though_clocks_stand_still() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
 fn three_brokers_keep_both_promises() {
     let bounds = Bounds {
         takeover: Takeover::Lock,
@@ -267,18 +265,55 @@ fn three_brokers_keep_both_promises() {
 
 #[test]
 #[ignore = "takes minutes"]
+fn large_bounds_three_brokers_paused() {
+    let bounds = Bounds {
+        brokers: 3,
+        pauses: true,
+        ..CALM
+    };
+    holds(
+        "large: three brokers, paused",
+        bounds,
+        &[BY_LEASE, LATE_WRITE],
+    );
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn large_bounds_three_brokers_cut_off() {
+    let bounds = Bounds {
+        brokers: 3,
+        cuts: true,
+        ..CALM
+    };
+    holds("large: three brokers, cut off", bounds, &[BY_LEASE]);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn large_bounds_three_brokers_and_a_deleted_lock_file() {
+    let bounds = Bounds {
+        brokers: 3,
+        claims: 3,
+        deletes_lock: true,
+        ..CALM
+    };
+    holds("large: three brokers, lock deleted", bounds, &[BY_LEASE]);
+}
+
+#[test]
+#[ignore = "takes minutes"]
 fn large_bounds_locks_lost() {
     holds("large: locks lost", LOCKS_LOST, &[BY_LOCK, BY_LEASE]);
 }
 
 #[test]
-#[ignore = "takes minutes"]
-fn large_bounds_strict() {
+fn a_strict_fence_needs_no_server_that_takes_locks_away() {
     let bounds = Bounds {
         server_lease: NEVER,
         ..STRICT
     };
-    holds("large: strict, no locks taken away", bounds, &[BY_LEASE]);
+    holds("strict, no locks taken away", bounds, &[BY_LEASE]);
 }
 
 #[test]
@@ -288,8 +323,7 @@ fn large_bounds_three_brokers() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
-fn large_bounds_two_faults() {
+fn both_promises_hold_over_two_faults() {
     let bounds = Bounds {
         pauses: true,
         cuts: true,
@@ -297,7 +331,19 @@ fn large_bounds_two_faults() {
         faults: 2,
         ..CALM
     };
-    holds("large: two faults", bounds, &[BY_LOCK, BY_LEASE]);
+    holds("two faults", bounds, &[BY_LOCK, BY_LEASE]);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn large_bounds_three_brokers_two_faults() {
+    let bounds = Bounds {
+        pauses: true,
+        cuts: true,
+        faults: 2,
+        ..THREE
+    };
+    holds("large: three brokers, two faults", bounds, &[BY_LOCK]);
 }
 
 #[test]
