@@ -110,6 +110,10 @@ fn a_pair_hands_an_encrypted_journal_over_and_nobody_without_the_key_gets_in() {
     let b = start("b", &directory, &key_file(&key));
     b.wait_for_role("standby");
     produce(&a, "40");
+    for broker in [&a, &b] {
+        assert_eq!(broker.status()["encryption"]["writes_with"], *id);
+        assert_eq!(broker.status()["encryption"]["reads_with"][0], *id);
+    }
 
     // A standby that could not take over does not stay.
     let log = refused(start("c", &directory, &[]));

@@ -35,7 +35,7 @@ use membership::{Backoff, Inbox, Started};
 pub use role::{Occurrence, Role, Step, transition};
 use serving::Serving;
 use state::State;
-pub use status::{Behind, Health, Lock, Queue, Status, Transition, Transitions};
+pub use status::{Behind, Encryption, Health, Lock, Queue, Status, Transition, Transitions};
 pub use watchdog::RUNTIME_THREAD;
 
 /// How long a planned stop waits for the storage to write and to let the locks go.
@@ -99,7 +99,6 @@ impl Node {
     /// Opens the health port and checks what can be checked without the shared directory.
     async fn prepare(config: Config) -> Result<Node, Exit> {
         let signals = Signals::new()?;
-        let keys = get_keys(&config).await?;
         let state = State::new(&config);
         let http = config.http.listen.value.to_string();
         let failed = |error| Exit::Http {
@@ -114,6 +113,9 @@ impl Node {
             listener,
             Arc::clone(&state) as Arc<dyn console::Source>,
         ));
+        // The health port answers while a key command takes its time.
+        let keys = get_keys(&config).await?;
+        state.set_keys(&keys);
         for address in &config.listeners.openwire.value {
             check_address(address).await?;
         }

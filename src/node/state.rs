@@ -7,10 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use storage::disk::DiskCounters;
-use storage::{Epoch, Member, MemberStatus};
+use storage::{Epoch, Keyring, Member, MemberStatus};
 
 use super::role::{Occurrence, Role, Step, transition};
-use super::status::{Behind, Health, Lock, Queue, Signs, Space, Status, Transition, Transitions};
+use super::status::{
+    Behind, Encryption, Health, Lock, Queue, Signs, Space, Status, Transition, Transitions,
+};
 use super::{announce, serving::Serving};
 use crate::broker::{BrokerStatus, DestinationStatus};
 use crate::config::Config;
@@ -39,6 +41,7 @@ struct Inner {
     http: Option<SocketAddr>,
     member: Option<Arc<Member>>,
     serving: Option<Arc<Serving>>,
+    encryption: Option<Encryption>,
 }
 
 impl State {
@@ -61,8 +64,20 @@ impl State {
                 http: None,
                 member: None,
                 serving: None,
+                encryption: None,
             }),
         })
+    }
+
+    /// Notes the keys of the journal, if there are any.
+    pub(super) fn set_keys(&self, keys: &Keyring) {
+        if keys.is_empty() {
+            return;
+        }
+        self.inner.lock().encryption = Some(Encryption {
+            writes_with: keys.writing_id().map(|id| id.to_string()),
+            reads_with: keys.ids().iter().map(ToString::to_string).collect(),
+        });
     }
 
     /// Applies the state machine; logs, counts and announces a change of role.
@@ -171,6 +186,7 @@ impl State {
         let (known_epoch, http) = (inner.epoch, inner.http);
         let (member, serving) = (inner.member.clone(), inner.serving.clone());
         let recent = inner.recent.iter().cloned().collect();
+        let encryption = inner.encryption.clone();
         let transitions = Transitions {
             counts: inner.counts.clone(),
             recent,
@@ -196,6 +212,7 @@ impl State {
             epoch: known_epoch.max(member.epoch).0,
             directory: self.directory.clone(),
             storage_profile: self.storage_profile.clone(),
+            encryption,
             storage: self.traffic.traffic(),
             health,
             lock: Lock {

@@ -32,6 +32,9 @@ pub struct Status {
     /// The latency profile that slows the directory down, in a lab.
     #[serde(default)]
     pub storage_profile: Option<String>,
+    /// The keys of an encrypted journal; null if this broker has none.
+    #[serde(default)]
+    pub encryption: Option<Encryption>,
     /// What was asked of the directory since the process began.
     #[serde(default)]
     pub storage: DiskTraffic,
@@ -55,6 +58,15 @@ pub struct Status {
     pub queues: Vec<Queue>,
     /// Connections and destinations of an active, as the broker describes them.
     pub broker: Option<serde_json::Value>,
+}
+
+/// The keys that a broker has, by their names. Both brokers should show the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encryption {
+    /// The key with which it writes as the active; null: it writes plain.
+    pub writes_with: Option<String>,
+    /// All keys with which it reads.
+    pub reads_with: Vec<String>,
 }
 
 /// Whether all is well.

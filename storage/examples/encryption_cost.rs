@@ -147,9 +147,9 @@ fn measure(
         std::thread::sleep(Duration::from_millis(1));
     }
     let read = || {
-        locations
-            .iter()
-            .try_for_each(|(position, location)| store.read_at(&backlog, *position, *location).map(drop))
+        locations.iter().try_for_each(|(position, location)| {
+            store.read_at(&backlog, *position, *location).map(drop)
+        })
     };
     // The second time, so that descriptors are open.
     read()?;

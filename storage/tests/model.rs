@@ -26,7 +26,9 @@ proptest! {
     #[test]
     fn the_store_its_follower_and_its_successors_agree_with_a_model(
         actions in proptest::collection::vec(action(), 1..250),
+        is_encrypted in any::<bool>(),
     ) {
+        use_keys(if is_encrypted { &[1] } else { &[] });
         let mut run = Run::new();
         for action in actions {
             run.act(action);

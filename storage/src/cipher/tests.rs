@@ -372,3 +372,77 @@ fn a_changed_bit_in_a_checkpoint_is_found_though_the_checksums_were_changed_with
         );
     }
 }
+
+/// Changes one byte of a record in a journal, and all checksums with it.
+fn forge(disk: &FaultyDisk, name: SegmentName, body_bytes: u32) -> (u64, Lsn) {
+    let mut bytes = disk.bytes(&name.path());
+    let mut offset = crate::segment::SEGMENT_HEADER_BYTES;
+    while let Found::Batch(batch) = find_batch(&bytes[offset..], name, offset as u64) {
+        let length = batch.bytes.len();
+        let records: Vec<(usize, Lsn, u32)> = batch
+            .records()
+            .map(|(at, raw)| (at, raw.lsn, raw.length))
+            .collect();
+        let victim = records.iter().find(|(_, _, length)| *length > body_bytes);
+        let Some((at, lsn, record_bytes)) = victim.copied() else {
+            offset += length;
+            continue;
+        };
+        let start = offset + at;
+        let record = &mut bytes[start..start + record_bytes as usize];
+        record[RECORD_HEADER_BYTES + 40] ^= 1;
+        place_changed(record, lsn, name.epoch, crate::record::Kind::Message);
+        let mut crc = crc32fast::Hasher::new();
+        for (at, ..) in &records {
+            crc.update(&bytes[offset + at + 4..][..4]);
+        }
+        crc.update(&bytes[offset..offset + 12]);
+        crc.update(&bytes[offset + 16..offset + BATCH_HEADER_BYTES]);
+        crc.update(&name.number.0.to_le_bytes());
+        crc.update(&(offset as u64).to_le_bytes());
+        bytes[offset + 12..][..4].copy_from_slice(&crc.finalize().to_le_bytes());
+        assert!(matches!(
+            find_batch(&bytes[offset..], name, offset as u64),
+            Found::Batch(_)
+        ));
+        disk.set_bytes(&name.path(), bytes);
+        return (start as u64, lsn);
+    }
+    panic!("no such record")
+}
+
+#[test]
+fn a_forged_message_is_damage_that_names_segment_byte_and_lsn() {
+    crate::testing::use_keys(&[1]);
+    let disk = FaultyDisk::default();
+    let tenure = crate::testing::begin(&disk, 1, crate::testing::OPTIONS);
+    let backlog = tenure.backlog("queue");
+    let position = tenure.send(&backlog, &[7; 700]);
+    tenure.settle();
+    let name = SegmentName {
+        number: SegmentNumber(1),
+        epoch: Epoch(1),
+    };
+    let (offset, lsn) = forge(&disk, name, 700);
+    // The active that reads it back.
+    let entry = backlog.entry(position).expect("pending");
+    let error = tenure.store.read(entry.location).expect_err("forged");
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    assert!(error.to_string().contains(RECORD_CHANGED), "{error}");
+    tenure.store.abandon();
+    // The next one.
+    let read = crate::testing::recover(&disk).map(drop);
+    let Err(crate::error::FollowError::Damaged(damage)) = read else {
+        panic!("{read:?}")
+    };
+    assert_eq!(
+        (damage.path.as_ref(), damage.offset),
+        ("journal/0000000001-0000000001.seg", offset)
+    );
+    assert!(
+        damage
+            .reason
+            .starts_with(&format!("LSN {lsn}: {RECORD_CHANGED}")),
+        "{damage}"
+    );
+}

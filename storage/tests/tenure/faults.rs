@@ -9,7 +9,7 @@ use storage::member::{Fence, Sabotage, Takeover};
 use storage::sim::{DiskMode, DiskOptions, HostId, ProcessId, Random, Sim, SimFailure};
 use storage::state::State;
 use storage::tail::Follower;
-use storage::{Backlog, Entry, Event, Lsn, Member, MemberOptions, Position, Store};
+use storage::{Backlog, Entry, Event, Keyring, Lsn, Member, MemberOptions, Position, Store};
 
 use super::broker::{self, Handle, PRODUCERS, World};
 use super::ledger::Ledger;
@@ -84,7 +84,11 @@ pub(crate) fn run(plan: &Plan) -> (Result<(), SimFailure>, Arc<Mutex<Ledger>>) {
         },
         segment_bytes: 8 << 10,
         checkpoint_bytes: 12 << 10,
-        keys: Default::default(),
+        // No draw of its own: known seeds go on showing what they show.
+        keys: match plan.seed % 4 == 3 && plan.sabotage == Sabotage::default() {
+            true => storage::testing::keyring(&[1]),
+            false => Default::default(),
+        },
         preallocate: random.chance(300),
     };
     let ledger = Arc::new(Mutex::new(Ledger::new(is_server_impatient)));
@@ -97,13 +101,14 @@ pub(crate) fn run(plan: &Plan) -> (Result<(), SimFailure>, Arc<Mutex<Ledger>>) {
             options,
             sabotage,
         };
+        let keys = world.options.keys.clone();
         let mut lab = Lab {
             world,
             random,
             mode,
             hosts: Vec::new(),
             slots: Arc::default(),
-            observer: Observer::default(),
+            observer: Observer::with(keys),
             is_over: Arc::default(),
         };
         lab.observer.start(sim);
@@ -402,7 +407,7 @@ impl Lab {
         self.world
             .must(self.world.with(|ledger| ledger.check_found(&store)));
         self.compare_with(&store, "what followed all the time", &self.observer);
-        let recovered = Observer::default();
+        let recovered = Observer::with(self.observer.keys.clone());
         recovered.start(sim);
         self.compare_with(&store, "a recovery", &recovered);
     }
@@ -478,12 +483,20 @@ impl Lab {
 /// Follows the journal from the outside, untouched by faults, while the brokers come and go.
 #[derive(Clone, Default)]
 struct Observer {
+    keys: Keyring,
     follower: Arc<Mutex<Option<Follower>>>,
     /// A power failure takes back what a reader on that host has seen: it is gone as well.
     begins_again: Arc<AtomicBool>,
 }
 
 impl Observer {
+    fn with(keys: Keyring) -> Observer {
+        Observer {
+            keys,
+            ..Observer::default()
+        }
+    }
+
     fn start(&self, sim: &Sim) {
         let (observer, sim) = (self.clone(), sim.clone());
         sim.clone().spawn(sim.lab(), "observer", move || {
@@ -504,7 +517,7 @@ impl Observer {
             follower = None;
         }
         let followed = match follower {
-            None => Follower::open(sim.lab_disk()),
+            None => Follower::open_with_keys(sim.lab_disk(), self.keys.clone()),
             Some(mut follower) => follower.poll().map(|_| follower),
         };
         match followed {
