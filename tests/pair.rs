@@ -419,3 +419,48 @@ fn a_producer_goes_on_through_a_kill_and_a_switchover_and_nothing_is_lost_or_dou
         finished.stderr
     );
 }
+
+#[test]
+fn a_long_start_tells_how_far_it_is_and_how_long_it_will_take() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let directory = place.path().join("journal");
+    let mut first = Broker::start("a", &directory, &[]);
+    first.wait_for_role("active");
+    let address = first.address();
+    let send = |count| {
+        let sent = run(&["produce", &address, "q", "--count", count, "--size", "1mb"]);
+        assert!(sent.status.success(), "{}", sent.stderr);
+    };
+    // A checkpoint sets the small first segment free. After that none is worth it for long.
+    send("10");
+    eventually("the first segment goes", || {
+        first.log().contains("Removed a segment").then_some(())
+    });
+    send("50");
+    // Killed: an ordered end would leave a checkpoint and nothing to replay.
+    first.kill();
+
+    // 60 MiB at 20 MiB a second.
+    let config = place.path().join("slow.toml");
+    let text = "[storage]\nprofile = \"slow\"\n[storage.profiles.slow]\nlike = \"local-nvme\"\nbytes_per_second = \"20mb\"\n";
+    std::fs::write(&config, text).expect("written");
+    let config = config.to_str().expect("a path");
+    let second = Broker::start("b", &directory, &["--config", config]);
+    let told = eventually("the start tells how long it will take", || {
+        let (code, text) = second.get("/health")?;
+        (text.contains(" s to go")).then_some((code, text))
+    });
+    assert_eq!(told.0, 200, "a restart would begin again: {}", told.1);
+    assert!(
+        told.1.contains("\nrecovery: replays the journal: "),
+        "{}",
+        told.1
+    );
+    eventually("the log tells it, too", || {
+        second.log().contains("Recovering.").then_some(())
+    });
+    second.wait_for_role("active");
+    let status = second.status();
+    assert!(status["health"]["recovery"].is_null(), "{status}");
+    assert_eq!(status["queues"][0]["pending"], 60);
+}

@@ -32,6 +32,8 @@ pub trait Source: Send + Sync + 'static {
     fn trouble(&self) -> Option<String>;
     /// What an operator should know although all is well.
     fn warning(&self) -> Option<String>;
+    /// How far the reading of the journal is, while that is going on.
+    fn recovery(&self) -> Option<String>;
     /// The role as a word.
     fn role_name(&self) -> &'static str;
     /// The document of `/status`.
@@ -67,6 +69,9 @@ async fn health(State(source): State<Arc<dyn Source>>) -> Response {
     match source.trouble() {
         None => {
             let mut text = format!("healthy: {}\n", source.role_name());
+            if let Some(recovery) = source.recovery() {
+                text.push_str(&format!("recovery: {recovery}\n"));
+            }
             if let Some(warning) = source.warning() {
                 text.push_str(&format!("warning: {warning}\n"));
             }
@@ -100,6 +105,7 @@ mod tests {
         is_active: bool,
         trouble: Option<String>,
         warning: Option<String>,
+        recovery: Option<String>,
     }
 
     impl Source for Scripted {
@@ -113,6 +119,10 @@ mod tests {
 
         fn warning(&self) -> Option<String> {
             self.warning.clone()
+        }
+
+        fn recovery(&self) -> Option<String> {
+            self.recovery.clone()
         }
 
         fn role_name(&self) -> &'static str {
@@ -154,6 +164,7 @@ mod tests {
             is_active: true,
             trouble: None,
             warning: None,
+            recovery: None,
         })
         .await;
         assert_eq!(fetch(&base, "/active").await, (200, "active\n".to_owned()));
@@ -175,6 +186,7 @@ mod tests {
             is_active: true,
             trouble: None,
             warning: Some("full".to_owned()),
+            recovery: None,
         })
         .await;
         assert_eq!(
@@ -184,17 +196,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_recovery_tells_how_far_it_is_with_200_because_a_restart_would_begin_it_again() {
+        let base = open(Scripted {
+            is_active: false,
+            trouble: None,
+            warning: None,
+            recovery: Some("replays the journal: 1 of 2 MiB".to_owned()),
+        })
+        .await;
+        let healthy = "healthy: standby\nrecovery: replays the journal: 1 of 2 MiB\n";
+        assert_eq!(fetch(&base, "/health").await, (200, healthy.to_owned()));
+    }
+
+    #[tokio::test]
     async fn decisions_are_posted_and_the_answer_says_what_became_of_them() {
         let active = open(Scripted {
             is_active: true,
             trouble: None,
             warning: None,
+            recovery: None,
         })
         .await;
         let standby = open(Scripted {
             is_active: false,
             trouble: None,
             warning: None,
+            recovery: None,
         })
         .await;
         for (base, verb, format, code, text) in [
@@ -231,6 +258,7 @@ mod tests {
             is_active: false,
             trouble: Some("late".to_owned()),
             warning: None,
+            recovery: None,
         })
         .await;
         assert_eq!(fetch(&base, "/active").await, (503, "standby\n".to_owned()));

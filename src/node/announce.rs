@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use sd_notify::NotifyState;
 use storage::Epoch;
 
+use super::recovery::Recovery;
 use super::role::Role;
 
 /// Prints `http http://address`.
@@ -41,6 +42,20 @@ pub(super) fn role(role: Role, epoch: Epoch, cause: Option<&str>) {
     };
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "Could not tell systemd the role.");
+    }
+}
+
+/// Tells systemd how far a recovery is, and that its limits for starts must wait for it.
+pub(super) fn recovery(role: Role, recovery: &Recovery) {
+    // Twice as long as until the next time that this is told, and then some.
+    const ANOTHER: u32 = 30_000_000;
+    let status = format!("{role}: {recovery}");
+    let states = [
+        NotifyState::Status(&status),
+        NotifyState::ExtendTimeoutUsec(ANOTHER),
+    ];
+    if let Err(error) = sd_notify::notify(&states) {
+        tracing::debug!(%error, "Could not tell systemd how far the recovery is.");
     }
 }
 

@@ -9,6 +9,7 @@ mod announce;
 mod exit;
 mod membership;
 mod options;
+mod recovery;
 mod role;
 mod serving;
 mod state;
@@ -32,6 +33,7 @@ use crate::console::{self, DecideError, Decided, TransactionRef};
 pub use exit::Exit;
 pub use membership::JoinError;
 use membership::{Backoff, Inbox, Started};
+pub use recovery::{Phase, Recovery};
 pub use role::{Occurrence, Role, Step, transition};
 use serving::Serving;
 use state::State;
@@ -348,10 +350,25 @@ impl Node {
         release(&self.state, &mut self.inbox, &mut self.starting).await;
     }
 
-    /// Says what has become late, and when it is well again. Nothing waits silently.
+    /// Says how far a recovery is, what has become late, and when it is well again. Nothing waits
+    /// silently.
     fn watch(&mut self) {
         let health = self.state.health();
         let role = self.state.role();
+        // Most starts are shorter than what is worth telling.
+        let told = health
+            .recovery
+            .filter(|recovery| recovery.elapsed_ms >= 500);
+        if let Some(recovery) = told {
+            let Recovery {
+                done_bytes,
+                total_bytes,
+                remaining_ms,
+                ..
+            } = recovery;
+            tracing::info!(%role, %recovery, done_bytes, total_bytes, remaining_ms, "Recovering.");
+            announce::recovery(role, &recovery);
+        }
         match (&health.reason, self.was_healthy) {
             (Some(reason), true) => tracing::warn!(%role, reason, "The broker is not healthy."),
             (None, false) => tracing::info!(%role, "The broker is healthy again."),
@@ -372,6 +389,10 @@ impl console::Source for State {
 
     fn warning(&self) -> Option<String> {
         self.health().warning
+    }
+
+    fn recovery(&self) -> Option<String> {
+        self.health().recovery.map(|recovery| recovery.to_string())
     }
 
     fn role_name(&self) -> &'static str {

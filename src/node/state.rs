@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use storage::disk::DiskCounters;
 use storage::{Epoch, Keyring, Member, MemberStatus};
 
+use super::recovery;
 use super::role::{Occurrence, Role, Step, transition};
 use super::status::{
     Behind, Encryption, Health, Lock, Queue, Signs, Space, Status, Transition, Transitions,
@@ -28,6 +29,7 @@ pub(super) struct State {
     traffic: Arc<DiskCounters>,
     lease: Duration,
     began: Instant,
+    recovery: Mutex<recovery::Watch>,
     inner: Mutex<Inner>,
 }
 
@@ -54,6 +56,7 @@ impl State {
             storage_profile: config.storage.latency().map(|profile| profile.name.clone()),
             lease: config.tenure.lease.value.duration(),
             began: now,
+            recovery: Mutex::default(),
             inner: Mutex::new(Inner {
                 role: Role::Starting,
                 since: now,
@@ -174,6 +177,10 @@ impl State {
             lease_age: member.and_then(|status| status.lease_age),
             behind: member.map_or(Duration::ZERO, |status| status.behind),
             lease: self.lease,
+            recovery: self
+                .recovery
+                .lock()
+                .look(member.and_then(|status| status.recovery), Instant::now()),
             space: member.and_then(space),
             now_ms: wall_ms(),
         })

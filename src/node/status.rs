@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use storage::disk::DiskTraffic;
 
+use super::recovery::Recovery;
 use super::role::Role;
 
 /// The JSON document of `/status`. Times are milliseconds; `*_at_ms` are since 1970.
@@ -79,6 +80,9 @@ pub struct Health {
     /// What an operator should know although the broker does what its role asks: restarting it would
     /// heal nothing.
     pub warning: Option<String>,
+    /// How far the reading of the journal is, at a start and in a takeover; else null.
+    #[serde(default)]
+    pub recovery: Option<Recovery>,
 }
 
 /// Who holds the journal, as far as this broker sees.
@@ -157,13 +161,17 @@ pub(super) struct Signs {
     pub behind: Duration,
     /// The configured lease.
     pub lease: Duration,
+    /// How far the reading of the journal is.
+    pub recovery: Option<Recovery>,
     /// The space, and now in milliseconds since 1970.
     pub space: Option<Space>,
     pub now_ms: u64,
 }
 
-/// A first start reads the whole journal; after this it is slow enough to say so.
+/// A start that reads nothing of the journal is late after this.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+/// A start or takeover may read as long as it takes, but not stand still for so long.
+const STALL_PATIENCE: Duration = Duration::from_secs(10);
 /// A takeover has the state already; after this something is wrong.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -171,8 +179,11 @@ impl Health {
     pub(super) fn judge(signs: Signs) -> Health {
         let seconds = signs.role_age.as_secs();
         let reason = match signs.role {
+            Role::Starting | Role::TakingOver if signs.recovery.is_some() => {
+                signs.recovery.and_then(|recovery| recovery.trouble())
+            }
             Role::Starting if signs.role_age > START_PATIENCE => {
-                Some(format!("reading the journal has taken {seconds} s so far"))
+                Some(format!("the start has taken {seconds} s so far"))
             }
             Role::TakingOver if signs.role_age > TAKEOVER_PATIENCE => {
                 Some(format!("the takeover has taken {seconds} s so far"))
@@ -205,7 +216,18 @@ impl Health {
             healthy: reason.is_none(),
             reason,
             warning,
+            recovery: signs.recovery,
         }
+    }
+}
+
+impl Recovery {
+    fn trouble(&self) -> Option<String> {
+        let is_late = u128::from(self.stalled_ms) > STALL_PATIENCE.as_millis();
+        let seconds = self.stalled_ms / 1000;
+        is_late.then(|| {
+            format!("{self}, but nothing was read for {seconds} s: the storage does not answer")
+        })
     }
 }
 
@@ -223,6 +245,7 @@ impl Space {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::recovery::Phase;
 
     #[test]
     fn a_full_directory_is_a_warning_with_its_bytes_and_since_when() {
@@ -258,6 +281,7 @@ mod tests {
             lease_age: Some(Duration::from_millis(100)),
             behind: Duration::ZERO,
             lease: Duration::from_secs(5),
+            recovery: None,
             space: None,
             now_ms: 0,
         }
@@ -296,6 +320,39 @@ mod tests {
             ..signs(Role::Standby)
         };
         assert!(!Health::judge(behind).healthy);
+    }
+
+    #[test]
+    fn a_recovery_may_take_long_and_must_not_stand_still() {
+        let recovery = Recovery {
+            phase: Phase::Journal,
+            done_bytes: 1 << 20,
+            total_bytes: 9 << 20,
+            elapsed_ms: 3_600_000,
+            remaining_ms: None,
+            stalled_ms: 9_000,
+        };
+        for role in [Role::Starting, Role::TakingOver] {
+            let reads = Signs {
+                role_age: Duration::from_secs(3600),
+                recovery: Some(recovery),
+                ..signs(role)
+            };
+            assert!(Health::judge(reads).healthy, "{role}");
+            let stands = Signs {
+                recovery: Some(Recovery {
+                    stalled_ms: 11_000,
+                    ..recovery
+                }),
+                ..reads
+            };
+            let reason = Health::judge(stands).reason.expect("a reason");
+            assert!(
+                reason
+                    .starts_with("replays the journal: 1 of 9 MiB, but nothing was read for 11 s"),
+                "{reason}"
+            );
+        }
     }
 
     #[test]

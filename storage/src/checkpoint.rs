@@ -9,7 +9,8 @@ mod read;
 mod write;
 
 pub(crate) use self::read::{
-    CheckpointRead, Loaded, check_frames, is_whole, key_of, read_checkpoint, read_start,
+    CheckpointRead, Loaded, check_frames, is_whole, key_of, read_checkpoint,
+    read_checkpoint_metered, read_start,
 };
 pub(crate) use self::write::write_checkpoint;
 use crate::chain::SegmentName;

@@ -133,5 +133,6 @@ mod writer;
 pub use cipher::Keyring;
 pub use member::{Event, Member, MemberOptions, MemberStatus};
 pub use position::{BacklogId, Entry, Epoch, Location, Lsn, Position, SegmentNumber};
+pub use recovery::{RecoveryPhase, RecoveryProgress};
 pub use store::{Backlog, Store};
 pub use transaction::{Decision, Outcome, PreparedTransaction};

@@ -13,6 +13,7 @@ use crate::cipher::{KeyError, Keyring};
 use crate::clock::Clock;
 use crate::disk::{Disk, OpenDirectoryError};
 use crate::position::{Epoch, Lsn};
+use crate::recovery::RecoveryProgress;
 use crate::store::{SpaceStatus, Store};
 
 mod control;
@@ -134,6 +135,8 @@ pub struct MemberStatus {
     pub behind_bytes: u64,
     /// Time since the standby last had all there was.
     pub behind: Duration,
+    /// How far it has come with reading the journal, before it follows and in a takeover; else None.
+    pub recovery: Option<RecoveryProgress>,
     /// Whether the active has space for messages; None on a standby.
     pub space: Option<SpaceStatus>,
 }

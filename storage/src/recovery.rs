@@ -9,13 +9,18 @@ use tracing::{info, warn};
 use crate::chain::{
     ChainError, CheckpointName, Look, SegmentName, chain_from, list_segments, survey,
 };
-use crate::checkpoint::{CheckpointRead, Loaded, read_checkpoint};
+use crate::checkpoint::{CheckpointRead, Loaded, read_checkpoint_metered};
 use crate::cipher::{CipherError, Keyring, read_header};
 use crate::disk::{Disk, Open};
 use crate::error::FollowError;
 use crate::position::Epoch;
 use crate::state::{State, Tenure};
 use crate::tail::Cursor;
+
+mod progress;
+
+pub(crate) use progress::RecoveryMeter;
+pub use progress::{RecoveryPhase, RecoveryProgress};
 
 /// A state and the place up to which it contains the journal.
 pub(crate) struct Beginning {
@@ -30,11 +35,12 @@ pub(crate) fn find_beginning(
     disk: &dyn Disk,
     keys: &Keyring,
     known: &mut BTreeMap<SegmentName, Tenure>,
+    meter: &RecoveryMeter,
 ) -> Result<Beginning, FollowError> {
     let look = || survey(disk).map_err(|error| FollowError::io(Path::new("."), error));
     let mut seen = look()?;
     loop {
-        match begin_from(disk, keys, &seen.checkpoints, known) {
+        match begin_from(disk, keys, &seen.checkpoints, known, meter) {
             // The active may have published a newer one and removed what was seen.
             Err(FollowError::NoStart {
                 first_epoch,
@@ -59,10 +65,11 @@ fn begin_from(
     keys: &Keyring,
     checkpoints: &[CheckpointName],
     known: &mut BTreeMap<SegmentName, Tenure>,
+    meter: &RecoveryMeter,
 ) -> Result<Beginning, FollowError> {
     let mut refused = Vec::new();
     for name in checkpoints {
-        match read_checkpoint(disk, keys, *name) {
+        match read_checkpoint_metered(disk, keys, *name, meter) {
             // It was removed since the listing: there are newer ones.
             CheckpointRead::NeverWritten => {}
             CheckpointRead::Unreadable { reason } => {

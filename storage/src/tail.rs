@@ -19,7 +19,7 @@ use crate::cipher::{CipherHeader, Keyring};
 use crate::disk::{Disk, Open};
 use crate::error::FollowError;
 use crate::position::{Epoch, Lsn, SegmentNumber};
-use crate::recovery::find_beginning;
+use crate::recovery::{RecoveryMeter, find_beginning};
 use crate::segment::SEGMENT_HEADER_BYTES;
 use crate::state::{State, Tenure};
 
@@ -108,6 +108,9 @@ pub struct Follower {
     last_batch: Option<LastBatch>,
     /// Seals that were read; they never change.
     known: BTreeMap<SegmentName, Tenure>,
+    /// Lengths of segments, each asked for once: they are made as long as they can become.
+    lengths: BTreeMap<SegmentName, u64>,
+    meter: Arc<RecoveryMeter>,
     /// Restarts since the last record that was new.
     restarts: u32,
     /// The last LSN applied before a restart.
@@ -132,8 +135,18 @@ impl Follower {
     /// # Errors
     /// [`FollowError`]; a key that pending messages need and that is missing is one.
     pub fn open_with_keys(disk: Arc<dyn Disk>, keys: Keyring) -> Result<Follower, FollowError> {
+        Self::open_metered(disk, keys, Arc::default())
+    }
+
+    /// [`Follower::open_with_keys`], with its progress told to `meter`.
+    pub(crate) fn open_metered(
+        disk: Arc<dyn Disk>,
+        keys: Keyring,
+        meter: Arc<RecoveryMeter>,
+    ) -> Result<Follower, FollowError> {
         let mut known = BTreeMap::new();
-        let beginning = find_beginning(&*disk, &keys, &mut known)?;
+        let beginning = find_beginning(&*disk, &keys, &mut known, &meter)?;
+        meter.replays();
         Ok(Follower {
             disk,
             keys,
@@ -141,6 +154,8 @@ impl Follower {
             cursor: beginning.cursor,
             last_batch: None,
             known,
+            lengths: BTreeMap::new(),
+            meter,
             restarts: 0,
             furthest: Lsn(0),
             invalid_looks: 0,
@@ -227,6 +242,7 @@ impl Follower {
     pub fn finish(mut self, epoch: Epoch) -> Result<TakeoverPoint, FollowError> {
         // A seal that was seen and never synced can be gone again.
         self.known.clear();
+        self.meter.replays();
         if !self.is_last_batch_there()? {
             self.restart("the last batch that was read is no longer there")?;
         }
@@ -270,7 +286,11 @@ impl Follower {
             restarts,
             furthest,
             ignores_seals: self.ignores_seals,
-            ..Follower::open_with_keys(Arc::clone(&self.disk), self.keys.clone())?
+            ..Follower::open_metered(
+                Arc::clone(&self.disk),
+                self.keys.clone(),
+                Arc::clone(&self.meter),
+            )?
         };
         Ok(())
     }
@@ -307,12 +327,17 @@ impl Follower {
         if self.cursor.is_none() {
             self.cursor = chain.successor(Epoch(0)).map(start_of);
         }
+        if self.meter.progress().is_some() {
+            let ahead = self.bytes_ahead(&segments);
+            self.meter.lies_ahead(ahead);
+        }
         let mut applied_bytes = 0;
         while let Some(cursor) = self.cursor {
             applied_bytes += self.read_segment(cursor, &chain, budget - applied_bytes, look)?;
             let is_at_end = applied_bytes < budget && !self.go_on(&segments, &chain, look)?;
             if is_at_end || applied_bytes >= budget {
                 let behind_bytes = if is_at_end {
+                    self.meter.ended();
                     0
                 } else {
                     self.bytes_ahead(&segments)
@@ -325,6 +350,7 @@ impl Follower {
                 });
             }
         }
+        self.meter.ended();
         Ok(Progress {
             is_at_end: true,
             ..Progress::default()
@@ -343,7 +369,14 @@ impl Follower {
             .successor(cursor.segment.epoch)
             .map(|successor| successor.seal)
             .filter(|_| !self.ignores_seals);
-        let mut tail = Tail::open(&*self.disk, &self.keys, &self.state, cursor, bound)?;
+        let mut tail = Tail::open(
+            &*self.disk,
+            &self.keys,
+            &self.state,
+            cursor,
+            bound,
+            &self.meter,
+        )?;
         let is_read = tail.read(budget, look);
         let (cursor, last_batch) = (tail.cursor, tail.last_batch.take());
         self.invalid_looks = if tail.is_invalid {
@@ -441,13 +474,16 @@ impl Follower {
     }
 
     /// At most; segments are as long as they can become.
-    fn bytes_ahead(&self, segments: &[SegmentName]) -> u64 {
+    fn bytes_ahead(&mut self, segments: &[SegmentName]) -> u64 {
         let Some(cursor) = self.cursor else { return 0 };
-        let length = |name: SegmentName| {
-            self.disk
-                .open(&name.path(), Open::Read)
-                .and_then(|file| file.length())
-                .unwrap_or(0)
+        let (disk, lengths) = (&self.disk, &mut self.lengths);
+        lengths.retain(|name, _| *name >= cursor.segment);
+        let mut length = |name: SegmentName| {
+            *lengths.entry(name).or_insert_with(|| {
+                disk.open(&name.path(), Open::Read)
+                    .and_then(|file| file.length())
+                    .unwrap_or(0)
+            })
         };
         let rest = length(cursor.segment).saturating_sub(cursor.offset);
         let later = segments.iter().filter(|name| {

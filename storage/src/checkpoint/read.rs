@@ -18,6 +18,7 @@ use crate::cipher::{
 use crate::disk::{Disk, DiskFile, Open};
 use crate::position::{BacklogId, Entry, Epoch, Location, Lsn, Position, SegmentNumber};
 use crate::record::{Input, Malformed, Prepare, Seal, read_acknowledged};
+use crate::recovery::RecoveryMeter;
 use crate::state::{OpenMessage, Producer, SHARED, Segments, State, Tenure, shard_of};
 use crate::transaction::Outcome;
 
@@ -57,6 +58,16 @@ pub(crate) fn read_checkpoint(
     keys: &Keyring,
     name: CheckpointName,
 ) -> CheckpointRead {
+    read_checkpoint_metered(disk, keys, name, &RecoveryMeter::default())
+}
+
+/// [`read_checkpoint`], with its progress told to `meter`.
+pub(crate) fn read_checkpoint_metered(
+    disk: &dyn Disk,
+    keys: &Keyring,
+    name: CheckpointName,
+    meter: &RecoveryMeter,
+) -> CheckpointRead {
     let file = match disk.open(&name.path(), Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -64,7 +75,7 @@ pub(crate) fn read_checkpoint(
         }
         Err(error) => return unreadable(&name.path(), &error.to_string()),
     };
-    match load(&*file, keys) {
+    match load(&*file, keys, meter) {
         Ok(loaded) if loaded.end == name.lsn && loaded.start.epoch == name.epoch => {
             CheckpointRead::Valid(Box::new(loaded))
         }
@@ -269,11 +280,12 @@ struct Loading {
     backlog: Option<(BacklogId, Contents, usize)>,
 }
 
-fn load(file: &dyn DiskFile, keys: &Keyring) -> Result<Loaded, ReadError> {
+fn load(file: &dyn DiskFile, keys: &Keyring, meter: &RecoveryMeter) -> Result<Loaded, ReadError> {
     let reader = &mut FrameReader::new(file)?;
     let start = reader.begin(keys)?;
     let mut loading = Loading::default();
     let end = loop {
+        meter.loaded(reader.offset, reader.length);
         let (kind, payload) = reader.next()?;
         let input = &mut Input::new(payload);
         match kind {

@@ -61,16 +61,12 @@ fn follow(shared: &Arc<Shared>) -> Option<(Follower, Epoch)> {
             return None;
         }
         let step = match follower.take() {
-            None => {
-                let opened =
-                    Follower::open_with_keys(Arc::clone(&shared.disk), shared.options.keys.clone());
-                opened.map(|mut opened| {
-                    if shared.sabotage.no_seal {
-                        opened.ignore_seals();
-                    }
-                    (opened, false)
-                })
-            }
+            None => open(shared).map(|mut opened| {
+                if shared.sabotage.no_seal {
+                    opened.ignore_seals();
+                }
+                (opened, false)
+            }),
             Some(opened) if take_over.is_some() => return Some((opened, take_over?)),
             Some(mut opened) => opened.poll().map(|progress| {
                 remember(shared, &opened, progress);
@@ -111,6 +107,14 @@ fn refused(error: FollowError) -> Input {
         FollowError::Key(error) => Input::KeyMissing(error),
         other => Input::Failed(other.to_string()),
     }
+}
+
+fn open(shared: &Shared) -> Result<Follower, FollowError> {
+    Follower::open_metered(
+        Arc::clone(&shared.disk),
+        shared.options.keys.clone(),
+        Arc::clone(&shared.recovery),
+    )
 }
 
 /// Says the same thing once.

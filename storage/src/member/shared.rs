@@ -18,6 +18,7 @@ use crate::chain::SegmentName;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::position::{Epoch, Lsn};
+use crate::recovery::RecoveryMeter;
 use crate::store::Store;
 use crate::tenure::gate::Gate;
 use crate::tenure::lease::Holder;
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     is_ended: AtomicBool,
     /// The segment that the follower reads.
     pub(super) read_segment: Mutex<Option<SegmentName>>,
+    /// Where the follower tells how far it is.
+    pub(super) recovery: Arc<RecoveryMeter>,
     pub(super) known: Mutex<Known>,
 }
 
@@ -78,6 +81,7 @@ impl Shared {
             is_serving: AtomicBool::new(false),
             is_ended: AtomicBool::new(false),
             read_segment: Mutex::new(None),
+            recovery: Arc::default(),
             known: Mutex::new(Known {
                 caught_up: Some(clock.now()),
                 ..Known::default()
@@ -119,6 +123,7 @@ impl Shared {
             behind: known
                 .caught_up
                 .map_or(Duration::ZERO, |at| now.saturating_sub(at)),
+            recovery: self.recovery.progress(),
             space: None,
         };
         if let Some(store) = &known.store {

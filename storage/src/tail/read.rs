@@ -11,6 +11,7 @@ use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{Damage, FollowError};
 use crate::position::{Location, Lsn};
 use crate::record::{Malformed, Seal};
+use crate::recovery::RecoveryMeter;
 use crate::segment::{SEGMENT_HEADER_BYTES, check_header};
 use crate::state::{Place, State};
 
@@ -30,6 +31,10 @@ impl From<FollowError> for Stop {
 /// The first read of a look: mostly nothing is there.
 const FIRST_READ_BYTES: usize = 16 << 10;
 
+/// Reads grow to this while there is more. Several of the largest usual batches fit in: what is behind
+/// the last whole one is read again.
+const READ_BYTES_MAX: usize = 8 * BATCH_BYTES;
+
 /// A segment that is being read.
 pub(super) struct Tail<'a> {
     state: &'a Arc<State>,
@@ -40,6 +45,7 @@ pub(super) struct Tail<'a> {
     cipher: RecordCipher,
     /// What of the segment's epoch counts, once that is decided.
     bound: Option<Seal>,
+    meter: &'a RecoveryMeter,
     pub(super) cursor: Cursor,
     pub(super) last_batch: Option<LastBatch>,
     /// At the cursor there is something that is no batch.
@@ -53,6 +59,7 @@ impl<'a> Tail<'a> {
         state: &'a Arc<State>,
         cursor: Cursor,
         bound: Option<Seal>,
+        meter: &'a RecoveryMeter,
     ) -> Result<Tail<'a>, Stop> {
         if let Some(bound) = bound
             && bound.sealed_lsn < cursor.lsn()
@@ -79,6 +86,7 @@ impl<'a> Tail<'a> {
             header: None,
             cipher: RecordCipher::Plain,
             bound,
+            meter,
             cursor,
             last_batch: None,
             is_invalid: false,
@@ -121,12 +129,15 @@ impl<'a> Tail<'a> {
             let bytes = self.bytes_at(start, wanted)?;
             let found = self.apply_batches(&bytes, end)?;
             let has_progress = self.cursor.offset > start;
+            self.meter.applied(self.cursor.offset - start);
             match found {
                 // The file ends inside of it.
                 Rest::More(_) if bytes.len() < wanted && !has_progress => {
                     return self.look_behind(look);
                 }
-                Rest::More(needed) => wanted = needed.max(BATCH_BYTES),
+                Rest::More(needed) => {
+                    wanted = needed.max((2 * wanted).clamp(BATCH_BYTES, READ_BYTES_MAX));
+                }
                 Rest::Nothing | Rest::Invalid if has_progress => {
                     // It may have been written since the bytes were read.
                     wanted = FIRST_READ_BYTES;
