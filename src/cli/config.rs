@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-
 use storage::Keyring;
 
 use crate::config::{Config, Override, keys};

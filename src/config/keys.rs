@@ -36,9 +36,9 @@ pub enum KeyLoadError {
         /// What the system said.
         error: io::Error,
     },
-    /// Everybody can read, or change, the key.
+    /// Others than its owner and group can read the key, or others than its owner change it.
     #[error(
-        "the key file `{path}` has the mode {mode:04o}, so that others than its owner and group can use it: `chmod 600` it",
+        "the key file `{path}` has the mode {mode:04o}, which lets too many read or change the key: `chmod 600` it",
         path = path.display()
     )]
     Exposed {

@@ -2,10 +2,10 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::batch::{BATCH_HEADER_BYTES, Batch, Found, find_batch};
-use crate::chain::CheckpointName;
-use crate::chain::SegmentName;
-use crate::checkpoint::{CheckpointRead, FRAME_HEADER_BYTES};
-use crate::checkpoint::{ReplayStart, read_checkpoint, write_checkpoint};
+use crate::chain::{CheckpointName, SegmentName};
+use crate::checkpoint::{
+    CheckpointRead, FRAME_HEADER_BYTES, ReplayStart, read_checkpoint, write_checkpoint,
+};
 use crate::disk::{Disk as _, Open};
 use crate::position::{BacklogId, Epoch, Lsn, SegmentNumber};
 use crate::record::{
