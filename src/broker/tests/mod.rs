@@ -1,6 +1,7 @@
 //! The domain on a real journal, without sockets: connections whose outboxes the tests read.
 
 mod advisories;
+mod crashes;
 mod dead_letters;
 mod delivery;
 mod destinations;
@@ -101,8 +102,7 @@ impl Fixture {
 
     /// Ends the tenure and begins the next one on the same journal.
     fn take_over(&mut self) {
-        self.broker.abandon();
-        self.store.shut_down();
+        self.end();
         self.epoch += 1;
         self.store = testing::begin_with(Arc::clone(&self.disk), self.epoch, self.journal).store;
         let handle = self.runtime.handle().clone();
@@ -149,10 +149,18 @@ impl Fixture {
     }
 }
 
-impl Drop for Fixture {
-    fn drop(&mut self) {
+impl Fixture {
+    fn end(&self) {
         self.broker.abandon();
         self.store.shut_down();
+        // Nobody has to keep its gate open any more.
+        self.store.abandon();
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -44,7 +44,7 @@ impl Peer {
         self.settle(self.connection.xa_commit(xid, false).expect("prepared"));
     }
 
-    fn prepared(&self) -> Vec<Xid> {
+    pub(super) fn prepared(&self) -> Vec<Xid> {
         let (prepared, receipt) = self.connection.xa_recover();
         self.settle(receipt);
         prepared

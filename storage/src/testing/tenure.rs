@@ -62,13 +62,13 @@ pub fn keep_open(gate: &Arc<Gate>) {
     gate.renewed(clock.now(), FOREVER);
     let gate = Arc::downgrade(gate);
     let renew = move || {
-        while let Some(gate) = gate.upgrade() {
+        while let Some(gate) = gate.upgrade().filter(|gate| !gate.is_fenced()) {
             gate.renewed(clock.now(), FOREVER);
             drop(gate);
             clock.sleep(Duration::from_micros(500));
         }
     };
-    // It ends with the gate.
+    // It ends with the gate, or when that is shut for good.
     drop(clock.spawn("renewals", Box::new(renew)));
 }
 
