@@ -1,5 +1,5 @@
-//! Encryption at rest: what is in the journal's files cannot be read, nor changed unnoticed, by
-//! whoever has the files and not the key.
+//! Encryption at rest: what is in the journal's files cannot be read by whoever has the files and
+//! not the key.
 //!
 //! A *master key* (32 bytes, see [`Keyring`]) encrypts nothing itself. Each file that is encrypted
 //! has its own *file key*: HKDF-SHA256 of the master key, with a salt of 24 random bytes and the
@@ -44,10 +44,11 @@
 //!
 //! # What is bound
 //!
-//! A record cannot be changed, moved to another segment or epoch (another key), nor take the place of
+//! An encrypted record cannot be changed, moved to another segment or epoch (another key), nor take the place of
 //! another one (its LSN is the nonce); a frame neither. What an attacker who can write into the
-//! directory still can do is remove or bring back whole files and ends of files, claim an epoch, or damage things:
-//! encryption does not make the directory trustworthy, it keeps its contents secret.
+//! directory still can do is remove or bring back whole files and ends of files, claim an epoch, damage things, or
+//! write plain files of his own: those are read too, because a plain journal may become an encrypted one.
+//! Encryption does not make the directory trustworthy, it keeps its contents secret.
 
 mod checkpoint;
 mod file;
