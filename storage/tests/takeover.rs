@@ -223,3 +223,93 @@ fn a_first_start_without_any_space_waits_for_some() {
     let (_, store) = broker.until_active();
     assert!(store.backlogs().is_empty());
 }
+
+#[test]
+fn a_member_survives_an_error_of_any_call_or_ends_with_its_reason() {
+    let disk = FaultyDisk::default();
+    let tenure = begin(&disk, 1, OPTIONS);
+    let queue = tenure.backlog("queue");
+    for number in 0..30_u8 {
+        tenure.send(&queue, &[number; 200]);
+    }
+    tenure.settle();
+    tenure.store.shut_down();
+    tenure.store.abandon();
+    let (disk, expected) = (disk.copy(), view(&tenure.store.backlogs()));
+    let calls = [
+        Call::OpenRead,
+        Call::Create,
+        Call::List,
+        Call::CreateDirectory,
+        Call::SyncDirectory,
+        Call::Read,
+        Call::Write,
+        Call::Sync,
+        Call::Length,
+        Call::Lock,
+    ];
+    for (call, nth) in calls
+        .into_iter()
+        .flat_map(|call| (0..8).map(move |nth| (call, nth)))
+    {
+        let disk = disk.copy();
+        disk.inject(Fault::on(&[call]).after(nth).once());
+        let mut ends = Vec::new();
+        // Its node starts it again; the error comes once.
+        let (broker, store) = loop {
+            let broker = start(Arc::new(disk.clone()), "a");
+            match broker.until_active_or_over() {
+                Ok(store) => break (broker, store),
+                Err(over) => ends.push(over),
+            }
+        };
+        let is_told = |over: &String| over.contains("Input/output error");
+        assert!(
+            ends.len() <= 1 && ends.iter().all(is_told),
+            "{call:?} {nth}: {ends:?}"
+        );
+        let entries = |views: &[View]| views[0].entries.clone();
+        let found = view(&store.backlogs());
+        assert_eq!(entries(&found), entries(&expected), "{call:?} {nth}");
+        drop(broker);
+    }
+}
+
+/// A stall that outlasts the lease: who stalled acknowledges nothing any more, and the other has all.
+#[test]
+fn a_stall_beyond_the_lease_is_a_takeover_without_a_loss() {
+    // Only the active writes its claim.
+    for call in [Call::Write, Call::Sync] {
+        let disk = FaultyDisk::default();
+        let first = start(Arc::new(disk.clone()), "a");
+        let (_, store) = first.until_active();
+        let (queue, _) = store.create_backlog("queue".into()).unwrap();
+        let second = start(Arc::new(disk.clone()), "b");
+        second.until_standby();
+        let mut sent = 0;
+        let mut send = || {
+            let sent_one = store.enqueue(one(&queue), message(&[5; 100])).is_ok();
+            sent += usize::from(sent_one);
+            sent_one
+        };
+        for _ in 0..20 {
+            send();
+        }
+        wait_released(&store);
+        let stall = Effect::Stall(Duration::from_secs(4));
+        disk.inject(Fault::on(&[call]).of("claims").once().with(stall));
+        wait_for("the gate to close", || !send() || !store.may_acknowledge());
+        let over = describe(&first.until_over());
+        assert!(over.starts_with("fenced: "), "{call:?}: {over}");
+        let released = store.released();
+        // The lock goes with the process; this one only says that it is over.
+        let (_, successor) = second.until_active();
+        assert!(!store.may_acknowledge(), "{call:?}");
+        assert_eq!(store.released(), released, "{call:?}");
+        assert!(successor.appended() >= released, "{call:?}");
+        let found = entries(&successor.backlogs()[0]).len();
+        assert!((20..=sent).contains(&found), "{call:?}: {found} of {sent}");
+        second.member.release();
+        assert!(matches!(second.until_over(), Event::Released));
+    }
+}

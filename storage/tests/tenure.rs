@@ -131,7 +131,7 @@ fn a_renewal_that_does_not_look_for_claims_is_caught() {
 #[test]
 fn a_claim_without_the_wait_is_caught() {
     caught_from(
-        28,
+        591,
         Sabotage {
             no_wait: true,
             ..Sabotage::default()

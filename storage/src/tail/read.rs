@@ -123,49 +123,60 @@ impl<'a> Tail<'a> {
     /// Applies batches until there is none, the bound is reached or `budget` is used up.
     pub(super) fn read(&mut self, budget: u64, look: Look) -> Result<(), Stop> {
         let end = self.cursor.offset.saturating_add(budget);
-        let mut wanted = FIRST_READ_BYTES;
+        let (mut wanted, mut is_again) = (FIRST_READ_BYTES, false);
         while !self.is_at_bound() && self.cursor.offset < end {
             let start = self.cursor.offset;
             let bytes = self.bytes_at(start, wanted)?;
             let found = self.apply_batches(&bytes, end)?;
             let has_progress = self.cursor.offset > start;
             self.meter.applied(self.cursor.offset - start);
-            match found {
+            let is_end = match found {
                 // The file ends inside of it.
-                Rest::More(_) if bytes.len() < wanted && !has_progress => {
-                    return self.look_behind(look);
+                Rest::More(_) => bytes.len() < wanted && !has_progress,
+                Rest::Nothing | Rest::Invalid => !has_progress,
+                Rest::Enough => false,
+            };
+            if is_end {
+                self.is_invalid |= matches!(found, Rest::Invalid);
+                if !self.look_behind(look)? {
+                    return Ok(());
                 }
+                if is_again {
+                    let offset = self.cursor.offset;
+                    return Err(damage(&self.path, offset, "each other read of the batch").into());
+                }
+                (wanted, is_again) = (FIRST_READ_BYTES, true);
+                continue;
+            }
+            is_again &= !has_progress;
+            match found {
                 Rest::More(needed) => {
                     wanted = needed.max((2 * wanted).clamp(BATCH_BYTES, READ_BYTES_MAX));
                 }
-                Rest::Nothing | Rest::Invalid if has_progress => {
-                    // It may have been written since the bytes were read.
-                    wanted = FIRST_READ_BYTES;
-                }
-                Rest::Nothing => return self.look_behind(look),
-                Rest::Invalid => {
-                    self.is_invalid = true;
-                    return self.look_behind(look);
-                }
+                // It may have been written since the bytes were read.
+                Rest::Nothing | Rest::Invalid => wanted = FIRST_READ_BYTES,
                 Rest::Enough => {}
             }
         }
         Ok(())
     }
 
-    /// Behind what is no batch there must be none: else it is damage, not the journal's end.
-    fn look_behind(&self, look: Look) -> Result<(), Stop> {
+    /// Behind what is no batch there must be none: else it is damage, not the journal's end. True: it is
+    /// one now, so it was read wrong before or written since, and is to be read again.
+    fn look_behind(&self, look: Look) -> Result<bool, Stop> {
         let Cursor {
             segment, offset, ..
         } = self.cursor;
-        if look == Look::Thorough && self.bound.is_none() {
-            let after = self.cursor.lsn();
-            let behind = scan_for_batch(&*self.file, segment, offset, after)?;
-            if behind.is_some_and(|place| place > offset) {
-                return Err(damage(&self.path, offset, "the batch there").into());
-            }
+        if look != Look::Thorough || self.bound.is_some() {
+            return Ok(false);
         }
-        Ok(())
+        let after = self.cursor.lsn();
+        match scan_for_batch(&*self.file, segment, offset, after)? {
+            Some(place) if place > offset => {
+                Err(damage(&self.path, offset, "the batch there").into())
+            }
+            found => Ok(found.is_some()),
+        }
     }
 
     fn apply_batches(&mut self, bytes: &[u8], end: u64) -> Result<Rest, Stop> {
