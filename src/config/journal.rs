@@ -1,5 +1,7 @@
 //! `[journal]`: the shape of the files.
 
+use storage::journal::SyncMethod;
+
 use super::Size;
 use super::reader::Source;
 use super::setting::{Expected, FromRaw, Raw, Setting};
@@ -13,6 +15,10 @@ pub struct Journal {
     pub checkpoint_every: Setting<Size>,
     /// Fill segments with zeros ahead of their use.
     pub preallocate: Setting<Preallocate>,
+    /// Batches that may be under way at once.
+    pub in_flight: Setting<u32>,
+    /// How a batch is made durable.
+    pub sync: Setting<SyncMethod>,
 }
 
 /// Whether segments are filled with zeros ahead of their use.
@@ -60,6 +66,8 @@ impl Journal {
             segment_size: Setting::default_of(Size::mib(64)),
             checkpoint_every: Setting::default_of(Size::mib(256)),
             preallocate: Setting::default_of(Preallocate::Auto),
+            in_flight: Setting::default_of(16),
+            sync: Setting::default_of(SyncMethod::Auto),
         }
     }
 
@@ -67,6 +75,19 @@ impl Journal {
         source.take("journal", "segment_size", &mut self.segment_size);
         source.take("journal", "checkpoint_every", &mut self.checkpoint_every);
         source.take("journal", "preallocate", &mut self.preallocate);
+        source.take("journal", "in_flight", &mut self.in_flight);
+        source.take("journal", "sync", &mut self.sync);
+    }
+}
+
+impl FromRaw for SyncMethod {
+    fn from_raw(raw: &Raw) -> Result<Self, Expected> {
+        match raw {
+            Raw::Text(text) if text == "auto" => Ok(SyncMethod::Auto),
+            Raw::Text(text) if text == "fdatasync" => Ok(SyncMethod::Fdatasync),
+            Raw::Text(text) if text == "dsync" => Ok(SyncMethod::Dsync),
+            _ => Err(Expected("\"auto\", \"fdatasync\" or \"dsync\"")),
+        }
     }
 }
 

@@ -125,6 +125,16 @@ fn bounds(config: &Config, faults: &mut Faults) {
         Size::mib(1),
         Size::mib(1 << 20),
     );
+    let in_flight = &journal.in_flight;
+    if !(1..=64).contains(&in_flight.value) {
+        let advice = "must be from 1 to 64";
+        faults.add(
+            "journal.in_flight",
+            &in_flight.origin,
+            in_flight.value.to_string(),
+            advice,
+        );
+    }
     let openwire = &config.openwire;
     faults.size(
         "openwire.max_frame_size",

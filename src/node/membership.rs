@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use storage::clock::{Clock, RealClock};
 use storage::disk::{Disk, DiskCounters, MeteredDisk, OpenDirectoryError, RealDisk};
-use storage::latency::LatencyDisk;
+use storage::journal::InFlight;
+use storage::latency::{LatencyDisk, Profile, Protocol};
 use storage::member::StartError;
 use storage::{Event, Keyring, Member, MemberOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -76,7 +77,9 @@ impl Inbox {
             create_when_missing(directory)?;
             let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
             let disk = RealDisk::open(directory)?;
-            let is_boundless = disk.is_boundless();
+            // The NFS profiles are of Amazon EFS.
+            let is_efs = |profile: &Profile| profile.protocol == Protocol::Nfs;
+            let is_boundless = disk.is_boundless() || config.storage.latency().is_some_and(is_efs);
             let slowed = slowed(&config, Arc::new(disk), &clock);
             let disk = Arc::new(MeteredDisk::new(slowed, traffic));
             Ok(Arc::new(Member::start(
@@ -168,6 +171,8 @@ fn options(config: &Config, is_boundless: bool, keys: Keyring) -> MemberOptions 
         checkpoint_bytes: journal.checkpoint_every.value.0,
         keys,
         preallocate: journal.preallocate.value.applies(is_boundless),
+        in_flight: InFlight::UpTo(journal.in_flight.value as usize),
+        sync: journal.sync.value,
     }
 }
 

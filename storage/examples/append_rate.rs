@@ -56,6 +56,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         segment_bytes: 64 << 20,
         checkpoint_bytes: 256 << 20,
         preallocate: true,
+        in_flight: storage::journal::JournalOptions::IN_FLIGHT,
+        sync: storage::journal::SyncMethod::Auto,
     };
     let callbacks = Callbacks {
         on_failed: Box::new(|failure| eprintln!("{failure}")),

@@ -12,11 +12,16 @@ use crate::record::{
 };
 
 /// Bytes of a batch's header.
-pub(crate) const BATCH_HEADER_BYTES: usize = 32;
+pub(crate) const BATCH_HEADER_BYTES: usize = 40;
 /// A batch is closed when it has reached this: one write operation on NFS.
 pub(crate) const BATCH_BYTES: usize = 1 << 20;
 /// The longest valid batch: one record may exceed [`BATCH_BYTES`].
 pub(crate) const BATCH_BYTES_MAX: u32 = RECORD_BYTES_MAX + (2 << 20);
+
+/// Several batches are in flight only as long as they have no more bytes together than this. So a
+/// reader knows how far behind a hole there can be something, and a takeover how much it may have
+/// to write again.
+pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 2 << 20;
 
 pub(crate) const BATCH_MAGIC: [u8; 4] = *b"BtB1";
 const CRC_AT: usize = 12;
@@ -134,14 +139,17 @@ impl Batch {
         place_changed(record, lsn, epoch, kind)
     }
 
-    /// Fills the header in: nothing can be added any more.
-    pub(crate) fn close(&mut self) {
+    /// Fills the header in, right before the batch is written: nothing can be added any more.
+    /// Everything up to `durable` was durable by then, so a reader that finds this batch knows
+    /// that a hole before it is damage if it lies in that, and a write that never ended if not.
+    pub(crate) fn close(&mut self, durable: Lsn) {
         let mut header = [0; BATCH_HEADER_BYTES];
         header[..4].copy_from_slice(&BATCH_MAGIC);
         header[4..8].copy_from_slice(&(self.bytes as u32).to_le_bytes());
         header[8..12].copy_from_slice(&self.count.to_le_bytes());
         header[16..24].copy_from_slice(&self.first_lsn.0.to_le_bytes());
         header[24..32].copy_from_slice(&self.epoch.0.to_le_bytes());
+        header[32..40].copy_from_slice(&durable.0.to_le_bytes());
         let crc = batch_crc(self.crc.clone(), &header, self.segment, self.offset);
         header[CRC_AT..][..4].copy_from_slice(&crc.to_le_bytes());
         self.chunks[0][..BATCH_HEADER_BYTES].copy_from_slice(&header);
@@ -211,6 +219,8 @@ pub(crate) struct BatchView<'a> {
     pub(crate) first_lsn: Lsn,
     pub(crate) epoch: Epoch,
     pub(crate) count: u32,
+    /// Everything up to here was durable when this batch was sent.
+    pub(crate) durable: Lsn,
     pub(crate) bytes: &'a [u8],
 }
 
@@ -271,6 +281,9 @@ fn check_header(header: &[u8; BATCH_HEADER_BYTES], epoch: Epoch) -> Result<usize
     if input.u64()? != epoch.0 {
         return Err(Malformed("a batch's epoch"));
     }
+    if input.u64()? >= first_lsn {
+        return Err(Malformed("a batch's durable LSN"));
+    }
     Ok(length as usize)
 }
 
@@ -284,6 +297,8 @@ fn check_records<'a>(
     let count = input.u32()?;
     let crc = input.u32()?;
     let first_lsn = Lsn(input.u64()?);
+    let _epoch = input.u64()?;
+    let durable = Lsn(input.u64()?);
     let mut sum = Hasher::new();
     let mut at = BATCH_HEADER_BYTES;
     for index in 0..count {
@@ -304,6 +319,7 @@ fn check_records<'a>(
         first_lsn,
         epoch: name.epoch,
         count,
+        durable,
         bytes,
     })
 }

@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::batch::{BATCH_MAGIC, BatchView, Found, find_batch};
+use crate::batch::{
+    BATCH_HEADER_BYTES, BATCH_MAGIC, BatchView, Found, IN_FLIGHT_BYTES_MAX, find_batch,
+};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{Damage, FollowError};
 use crate::position::{Epoch, Lsn, SegmentNumber};
 use crate::record::{Kind, Seal};
-use crate::segment::{SEGMENT_HEADER_BYTES, check_header};
+use crate::segment::{SEGMENT_HEADER_BYTES, check_header, other_version, versions};
 use crate::state::Tenure;
 
 /// Where the segments are.
@@ -209,14 +211,20 @@ pub(crate) enum FirstBatch {
     /// A seal: the segment begins a tenure.
     Seal { lsn: Lsn, seal: Seal },
     /// Something else.
-    Other { first_lsn: Lsn },
+    Other {
+        first_lsn: Lsn,
+        /// Everything up to here was durable when it was sent.
+        durable: Lsn,
+    },
 }
 
-/// Reads the first batch of a segment; None if the file is gone.
+/// Reads the first batch of a segment; None if the file is gone. What a thorough look misses is
+/// above `lsn`.
 pub(crate) fn first_batch(
     disk: &dyn Disk,
     name: SegmentName,
     look: Look,
+    lsn: Lsn,
 ) -> Result<Option<FirstBatch>, FollowError> {
     let path = name.path();
     let file = match disk.open(&path, Open::Read) {
@@ -227,6 +235,13 @@ pub(crate) fn first_batch(
     let read = |bytes| read_up_to(&*file, 0, bytes).map_err(|error| FollowError::io(&path, error));
     let mut bytes = read(4096)?;
     let header = check_header(bytes.get(..SEGMENT_HEADER_BYTES).unwrap_or(&[]), name);
+    if let Some(version) = other_version(&bytes) {
+        return Err(FollowError::Version {
+            path: path.display().to_string(),
+            version,
+            reads: versions(),
+        });
+    }
     let mut found = FirstBatch::None;
     let body = bytes.get(SEGMENT_HEADER_BYTES..).unwrap_or(&[]);
     if let Found::Incomplete(needed) = find_batch(body, name, SEGMENT_HEADER_BYTES as u64) {
@@ -238,15 +253,17 @@ pub(crate) fn first_batch(
     }
     match (header, found) {
         (Ok(_), FirstBatch::None) if look == Look::Thorough => {
-            let after = scan_for_batch(&*file, name, SEGMENT_HEADER_BYTES as u64, Lsn(0))?;
-            match after {
-                Some(_) => Err(damage(
-                    &path,
-                    SEGMENT_HEADER_BYTES as u64,
-                    "the segment's first batch",
-                )),
-                None => Ok(Some(found)),
+            let start = SEGMENT_HEADER_BYTES as u64;
+            let is_proven = scan_for_batch(&*file, name, start, lsn)?.is_some();
+            match batch_at(disk, name, start)? {
+                // It was read wrong before, or written since.
+                Some(_) => return first_batch(disk, name, Look::Quick, lsn),
+                None if is_proven => {
+                    return Err(damage(&path, start, "the segment's first batch"));
+                }
+                None => {}
             }
+            Ok(Some(found))
         }
         (Err(malformed), FirstBatch::Seal { .. } | FirstBatch::Other { .. }) => {
             Err(damage(&path, 0, malformed.0))
@@ -262,6 +279,7 @@ fn describe_first(batch: &BatchView<'_>, path: &Path) -> Result<FirstBatch, Foll
     if record.kind != Kind::Seal as u8 {
         return Ok(FirstBatch::Other {
             first_lsn: batch.first_lsn,
+            durable: batch.durable,
         });
     }
     let seal = record
@@ -292,12 +310,13 @@ pub(crate) fn read_up_to(file: &dyn DiskFile, offset: u64, bytes: usize) -> io::
     Ok(buffer)
 }
 
-/// One write is in flight at a time, and it is about this long: behind as many zeros there is
-/// nothing.
-const SCAN_BYTES: usize = 2 << 20;
+/// What is in flight is no longer than this, or a single batch: behind as many zeros there is
+/// nothing that was sent together with what is missing.
+const SCAN_BYTES: usize = IN_FLIGHT_BYTES_MAX;
 
-/// Looks behind `offset` for a valid batch that begins above `lsn`. Its predecessors
-/// were durable before it was written, so it proves that what is missing before it was damaged.
+/// Looks behind `offset` for a valid batch that was sent when everything up to `lsn` and more was
+/// durable: it proves that what is missing right above `lsn` was damaged. A batch that was
+/// on its way together with what is missing proves nothing.
 pub(crate) fn scan_for_batch(
     file: &dyn DiskFile,
     name: SegmentName,
@@ -318,7 +337,7 @@ pub(crate) fn scan_for_batch(
                 found = find_batch(&more, name, place);
             }
             if let Found::Batch(batch) = found
-                && batch.first_lsn > lsn
+                && batch.durable > lsn
             {
                 return Ok(Some(place));
             }
@@ -328,6 +347,26 @@ pub(crate) fn scan_for_batch(
             return Ok(None);
         }
         at += (window.len() - BATCH_MAGIC.len()) as u64;
+    }
+}
+
+/// The first LSN of the batch at a place, through a fresh descriptor; None if there is none.
+pub(crate) fn batch_at(
+    disk: &dyn Disk,
+    name: SegmentName,
+    offset: u64,
+) -> Result<Option<Lsn>, FollowError> {
+    let path = name.path();
+    let io = |error| FollowError::io(&path, error);
+    let file = disk.open(&path, Open::Read).map_err(io)?;
+    let mut wanted = BATCH_HEADER_BYTES;
+    loop {
+        let bytes = read_up_to(&*file, offset, wanted).map_err(io)?;
+        match find_batch(&bytes, name, offset) {
+            Found::Batch(batch) => return Ok(Some(batch.first_lsn)),
+            Found::Incomplete(needed) if bytes.len() == wanted => wanted = needed,
+            _ => return Ok(None),
+        }
     }
 }
 
@@ -434,7 +473,7 @@ fn sealed_tenure(
     if let Some(tenure) = known.get(&name) {
         return Ok(Some(*tenure));
     }
-    match first_batch(disk, name, look).map_err(ChainError::Follow)? {
+    match first_batch(disk, name, look, Lsn(0)).map_err(ChainError::Follow)? {
         Some(FirstBatch::Seal { lsn, seal }) => {
             let tenure = Tenure {
                 epoch: name.epoch,

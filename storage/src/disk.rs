@@ -24,6 +24,9 @@ pub enum Open {
     Write,
     /// Must not exist: exactly one of several hosts succeeds. Write-only.
     CreateNew,
+    /// As [`Open::CreateNew`], for a journal segment: where writes have to bypass the host's cache so
+    /// that several may be under way at once (see [`DiskFile::may_overlap`]), they do.
+    CreateNewDirect,
     /// Created if missing, read and write, for the lock file.
     ReadWrite,
 }
@@ -102,6 +105,16 @@ pub trait DiskFile: Send + Sync {
     fn write_durable_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_all_at(bytes, offset)?;
         self.sync()
+    }
+
+    /// True if several [`DiskFile::write_durable_at`] may be under way on this descriptor at once,
+    /// each of which tells its own errors and waits for its own bytes only.
+    ///
+    /// It is not so for writes through the page cache: an error of writing back is told to the
+    /// first call on the descriptor that asks, and the call whose bytes are lost may hear of
+    /// success.
+    fn may_overlap(&self) -> bool {
+        false
     }
 
     /// The file's length in bytes.

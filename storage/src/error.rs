@@ -35,6 +35,18 @@ pub enum FollowError {
     /// A key is missing.
     #[error(transparent)]
     Key(#[from] crate::cipher::KeyError),
+    /// Written by a release with another format.
+    #[error(
+        "`{path}` has format version {version}, and this release reads {reads}: start the release that wrote it"
+    )]
+    Version {
+        /// The segment, relative to the journal directory.
+        path: String,
+        /// What it has.
+        version: u32,
+        /// What would do, in words.
+        reads: String,
+    },
     /// The journal does not reach back to its beginning and no checkpoint can be read.
     #[error(
         "no readable checkpoint, and the journal begins with epoch {first_epoch}: {reason}; run `baton storage check DIR` to see what is lost, and with `--salvage OUT` to save the rest, or restore the directory from a copy"

@@ -1,6 +1,7 @@
 //! Begins a tenure in the journal.
 
 mod keeper;
+mod pace;
 mod pending;
 mod prepare;
 mod shared;
@@ -9,12 +10,15 @@ mod usage;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
-pub(crate) use self::pending::{Appended, Class, Pending, Take};
-use self::prepare::{create_segment, fill};
+pub(crate) use self::pace::Pace;
+pub(crate) use self::pending::{Appended, Class, Lane, Pending, Take, Taken};
+use self::prepare::create_segment;
+pub(crate) use self::prepare::{FILL_BYTES, fill};
 pub use self::shared::SpaceStatus;
 pub(crate) use self::shared::{Prepared, Reader, Shared, written_place};
 pub use self::usage::{MovedRecord, SpaceUsage};
@@ -24,7 +28,7 @@ use crate::cipher::TenureCipher;
 use crate::clock::Clock;
 use crate::disk::{Disk, Open};
 use crate::error::{BeginError, Failure};
-use crate::position::{Epoch, Lsn};
+use crate::position::{Epoch, Lsn, SegmentNumber};
 use crate::record::{Frame, Record, Seal};
 use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES, encode_header};
 use crate::spare::{is_no_space, small_bytes, with_spare};
@@ -33,7 +37,7 @@ use crate::store::Store;
 use crate::tail::{LastBatch, TakeoverPoint};
 use crate::tenure::gate::Gate;
 use crate::watermark::Watermark;
-use crate::writer;
+use crate::writer::{self, Chooser};
 
 /// How the active writes its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,53 @@ pub struct JournalOptions {
     pub checkpoint_bytes: u64,
     /// Fill new segments with zeros ahead.
     pub preallocate: bool,
+    /// Batches in flight at once, where the disk bears it ([`crate::disk::DiskFile::may_overlap`]).
+    pub in_flight: InFlight,
+    /// How a batch is made durable.
+    pub sync: SyncMethod,
+}
+
+impl JournalOptions {
+    /// Batches in flight at once that are worth allowing.
+    pub const IN_FLIGHT: InFlight = InFlight::UpTo(16);
+
+    fn has_several_in_flight(&self) -> bool {
+        self.in_flight.most() > 1 && self.sync != SyncMethod::Fdatasync
+    }
+}
+
+/// How many batches may be under way at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InFlight {
+    /// As many as the round trip makes worth it, up to this number; 1 on fast disks.
+    UpTo(usize),
+    /// This number whenever there is something to write: for tests.
+    Always(usize),
+    /// As `Always`, released in the order in which they arrive, so that a test can show that it
+    /// would notice.
+    #[doc(hidden)]
+    Unordered(usize),
+}
+
+impl InFlight {
+    /// The number.
+    #[must_use]
+    pub fn most(self) -> usize {
+        match self {
+            InFlight::UpTo(depth) | InFlight::Always(depth) | InFlight::Unordered(depth) => depth,
+        }
+    }
+}
+
+/// How a batch is made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncMethod {
+    /// Whichever is faster here, by measuring the first batches of a tenure.
+    Auto,
+    /// A write, then `fdatasync`: one batch at a time.
+    Fdatasync,
+    /// One durable write (`RWF_DSYNC`).
+    Dsync,
 }
 
 /// Whom the journal's threads tell.
@@ -75,9 +126,7 @@ impl Journal {
     ) -> Result<Arc<Store>, BeginError> {
         check_options(&options)?;
         make_directories(&*disk)?;
-        if let Some(last) = &point.last_batch {
-            make_durable(&*disk, last)?;
-        }
+        make_durable(&*disk, &point.last_batches)?;
         if gate.is_fenced() {
             return Err(BeginError::Fenced { epoch });
         }
@@ -89,19 +138,23 @@ impl Journal {
             .map_err(|source| BeginError::Cipher { source })?;
         let sealed = seal(&*disk, &*clock, name, &point, &options, &cipher)?;
         let cipher = Arc::new(cipher);
+        let (in_flight, sync) = writing(&options, &sealed.first);
+        let lanes = (0..in_flight.most()).map(|_| clock.signal());
         let shared = Arc::new(Shared {
-            writer_signal: clock.signal(),
+            lanes: lanes.collect(),
+            lanes_left: AtomicUsize::new(in_flight.most()),
+            chooser: Chooser::new(sync),
+            is_releasing: AtomicU32::new(0),
             keeper_signal: clock.signal(),
             pending: Pending::new(
                 epoch,
                 Arc::clone(&cipher),
-                &sealed.first,
-                sealed.end_offset,
-                sealed.lsn,
+                &sealed,
                 options.segment_bytes,
                 options.preallocate && !sealed.is_held,
+                in_flight,
             ),
-            watermark: Watermark::at(sealed.lsn),
+            watermark: Watermark::at(sealed.lsn, sealed.first.locked_at),
             disk,
             clock,
             gate,
@@ -110,7 +163,7 @@ impl Journal {
             state: point.state,
             keys: point.keys,
             cipher,
-            prepared: Default::default(),
+            segments: Mutex::new([(name.number, Arc::new(sealed.first))].into()),
             readers: Default::default(),
             fullness: Default::default(),
             on_released: Default::default(),
@@ -126,33 +179,43 @@ impl Journal {
             has_failed: AtomicBool::new(false),
         });
         info!(%epoch, previous = %point.previous_epoch, sealed_lsn = %point.sealed_lsn, "Sealed the former epoch.");
-        Ok(start(shared, sealed.first))
+        Ok(start(shared, name.number))
     }
 }
 
-fn start(shared: Arc<Shared>, first: Prepared) -> Arc<Store> {
-    let number = first.number;
-    let writing = Arc::clone(&shared);
-    let writer = shared.clock.spawn(
-        "journal",
-        Box::new(move || {
-            writing.guard(|| writer::run(&writing, first));
-            writing.is_writer_done.store(true, Ordering::Release);
-            writing.keeper_signal.notify();
-        }),
-    );
+/// How many batches may be in flight, and how they are written: several at once only where each
+/// tells its own errors, and then each in one operation.
+fn writing(options: &JournalOptions, first: &Prepared) -> (InFlight, SyncMethod) {
+    if options.has_several_in_flight() && first.file.may_overlap() {
+        (options.in_flight, SyncMethod::Dsync)
+    } else {
+        (InFlight::UpTo(1), options.sync)
+    }
+}
+
+/// `first` is the tenure's first segment.
+fn start(shared: Arc<Shared>, first: SegmentNumber) -> Arc<Store> {
+    let lanes = 0..shared.lanes.len();
+    let mut threads: Vec<_> = lanes
+        .map(|lane| {
+            let writing = Arc::clone(&shared);
+            let body = move || writing.guard(|| writer::run(&writing, lane));
+            shared.clock.spawn("journal", Box::new(body))
+        })
+        .collect();
     let keeping = Arc::clone(&shared);
     let keeper = shared.clock.spawn(
         "journal keeper",
         Box::new(move || {
-            keeping.guard(|| keeper::run(&keeping, number));
+            keeping.guard(|| keeper::run(&keeping, first));
             // Whatever the tenure still held open goes with its threads.
-            let prepared = std::mem::take(&mut *keeping.prepared.lock());
+            let segments = std::mem::take(&mut *keeping.segments.lock());
             let readers = std::mem::take(&mut *keeping.readers.lock());
-            drop((prepared, readers));
+            drop((segments, readers));
         }),
     );
-    Arc::new(Store::new(shared, vec![writer, keeper]))
+    threads.push(keeper);
+    Arc::new(Store::new(shared, threads))
 }
 
 fn check_options(options: &JournalOptions) -> Result<(), BeginError> {
@@ -185,23 +248,28 @@ fn make_directories(disk: &dyn Disk) -> Result<(), BeginError> {
     disk.sync_directory(Path::new(".")).map_err(failed)
 }
 
-/// Writes the same bytes once more and syncs: they may have been visible and not durable.
-fn make_durable(disk: &dyn Disk, last: &LastBatch) -> Result<(), BeginError> {
-    let path = last.segment.path();
-    let write = || {
-        let file = disk.open(&path, Open::Write)?;
-        if last.offset == SEGMENT_HEADER_BYTES as u64 {
-            // The header was perhaps written together with the first batch.
-            file.write_all_at(&encode_header(last.segment, last.cipher.as_ref()), 0)?;
-        }
-        file.write_all_at(&last.bytes, last.offset)?;
-        file.sync()?;
-        disk.sync_directory(Path::new(JOURNAL_DIRECTORY))
-    };
-    write().map_err(|source| BeginError::LastBatch {
-        path: path.display().to_string(),
-        source,
-    })
+/// Writes the same bytes once more, durably: they may have been visible and not durable. All that
+/// were on their way together lie one right behind the other, in one segment or two.
+fn make_durable(disk: &dyn Disk, last: &[LastBatch]) -> Result<(), BeginError> {
+    for run in last.chunk_by(|one, next| one.segment == next.segment) {
+        let segment = run[0].segment;
+        let path = segment.path();
+        let write = || {
+            let file = disk.open(&path, Open::Write)?;
+            if run[0].offset == SEGMENT_HEADER_BYTES as u64 {
+                // The header was perhaps written together with the first batch.
+                file.write_durable_at(&encode_header(segment, run[0].cipher.as_ref()), 0)?;
+            }
+            let bytes: Vec<&[u8]> = run.iter().map(|batch| &*batch.bytes).collect();
+            file.write_durable_at(&bytes.concat(), run[0].offset)?;
+            disk.sync_directory(Path::new(JOURNAL_DIRECTORY))
+        };
+        write().map_err(|source| BeginError::LastBatch {
+            path: path.display().to_string(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 struct Sealed {
@@ -238,8 +306,8 @@ fn seal(
     let mut batch = Batch::new(name.number, offset, first_lsn, name.epoch, Vec::new())
         .encrypted(cipher.of(name.number));
     let (lsn, location) = batch.push(Frame::new(&record));
-    batch.close();
-    let created = create_first(disk, clock, name, &batch, options.segment_bytes, cipher);
+    batch.close(point.sealed_lsn);
+    let created = create_first(disk, clock, name, &batch, options, cipher);
     let Some((first, is_held)) = created.map_err(failed)? else {
         let path = path.display().to_string();
         return Err(BeginError::SegmentLocked { path });
@@ -269,11 +337,14 @@ fn create_first(
     clock: &dyn Clock,
     name: SegmentName,
     batch: &Batch,
-    segment_bytes: u32,
+    options: &JournalOptions,
     cipher: &TenureCipher,
 ) -> io::Result<Option<(Prepared, bool)>> {
+    let segment_bytes = options.segment_bytes;
+    let is_direct = options.has_several_in_flight();
     let create = |bytes, is_held| {
-        let Some(first) = create_segment(disk, clock, name, bytes, cipher)? else {
+        let made = create_segment(disk, clock, name, bytes, cipher, is_direct)?;
+        let Some(first) = made else {
             return Ok(None);
         };
         if is_held {

@@ -16,10 +16,10 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `BATONSEG` |
-//! | 8 | 4 | format version: 1, or 2 if it is encrypted |
+//! | 8 | 4 | format version: 3, or 4 if it is encrypted |
 //! | 12 | 4 | segment number |
 //! | 16 | 8 | epoch |
-//! | 24 | 36 | version 1: zero; 2: the cipher's number, 1 (4), the key's id (8), salt (24) |
+//! | 24 | 36 | version 3: zero; 4: the cipher's number, 1 (4), the key's id (8), salt (24) |
 //! | 60 | 4 | CRC of bytes 0 to 59 |
 //! | 64 | | batches, one right behind the other; zeros behind the last |
 //!
@@ -30,10 +30,11 @@
 //! | 0 | 4 | magic `BtB1` |
 //! | 4 | 4 | length of the batch, this header included |
 //! | 8 | 4 | number of records |
-//! | 12 | 4 | CRC of: the CRCs of the records, bytes 0 to 11, bytes 16 to 31, the segment's number (4), the batch's offset in the segment (8) |
+//! | 12 | 4 | CRC of: the CRCs of the records, bytes 0 to 11, bytes 16 to 39, the segment's number (4), the batch's offset in the segment (8) |
 //! | 16 | 8 | LSN of the first record |
 //! | 24 | 8 | epoch |
-//! | 32 | | records, one right behind the other |
+//! | 32 | 8 | LSN up to which everything was durable when the batch was sent |
+//! | 40 | | records, one right behind the other |
 //!
 //! ## Record
 //!
@@ -68,6 +69,10 @@
 //! | 13 | decide | 0: time in ms (8), 8: 1 to commit, 2 to roll back (1), 9: 1 if not the coordinator decided (1), 10: zero (2), 12: length of the transaction's id (4), id |
 //! | 14 | forget outcomes | 0: number (4), each: length of a transaction's id (4), id |
 //! | 15 | move: a message again, so that its old segment can go | 0: old segment (4), 4: old offset (4), 8: old length (4), 12: number of places (4), 16: places: backlog (4), position (8) each; then the payload of kind 5 or 6. No places: a message of an undecided transaction, found by that one's id and the old place |
+//!
+//! Several batches may be on their way at once, and arrive in any order. So a valid batch may lie
+//! behind a place that holds none: if the LSN missing there is above the later batch's durable
+//! LSN, the journal ends at that place and the later batch does not exist; else it is damage.
 //!
 //! The first record of an epoch is a seal, alone in its batch at the start of the epoch's first
 //! segment. Numbers of segments are contiguous within an epoch and ascend from epoch to epoch.

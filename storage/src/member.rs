@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::cipher::{KeyError, Keyring};
 use crate::clock::Clock;
 use crate::disk::{Disk, OpenDirectoryError};
+use crate::journal::{InFlight, SyncMethod};
 use crate::position::{Epoch, Lsn};
 use crate::recovery::RecoveryProgress;
 use crate::store::{SpaceStatus, Store};
@@ -73,6 +74,10 @@ pub struct MemberOptions {
     pub keys: Keyring,
     /// Fill new segments with zeros ahead: halves the latency on local disks, useless on NFS.
     pub preallocate: bool,
+    /// Batches in flight at once, where storage is far away and bears it.
+    pub in_flight: InFlight,
+    /// How a batch is made durable.
+    pub sync: SyncMethod,
 }
 
 /// Why a standby takes over.
@@ -180,6 +185,8 @@ pub struct Sabotage {
     pub claim_by_name: bool,
     /// A renewal counts from its end.
     pub renewal_counts_from_end: bool,
+    /// Batches are released as they arrive, whatever is missing before them.
+    pub unordered: bool,
 }
 
 impl Member {
@@ -243,6 +250,8 @@ impl MemberOptions {
     /// Says which option is out of bounds, how, and what would do.
     fn check(&self) -> Result<(), String> {
         const NAME_BYTES_MAX: usize = crate::tenure::lease::NAME_BYTES_MAX;
+        /// Each has a thread of its own.
+        const IN_FLIGHT_MAX: usize = 64;
         const LEASE_MIN: Duration = Duration::from_millis(50);
         const LEASE_MAX: Duration = Duration::from_secs(3600);
         let name = &self.name;
@@ -284,6 +293,12 @@ impl MemberOptions {
         if !(least..=most).contains(&segment) {
             return Err(format!(
                 "`segment_size` is {segment} bytes: give {least} to {most}"
+            ));
+        }
+        let in_flight = self.in_flight.most();
+        if !(1..=IN_FLIGHT_MAX).contains(&in_flight) {
+            return Err(format!(
+                "`in_flight` is {in_flight}: give 1 to {IN_FLIGHT_MAX} batches"
             ));
         }
         if self.checkpoint_bytes == 0 {

@@ -13,9 +13,10 @@ pub(crate) const SEGMENT_BYTES_MIN: u32 = 4 << 10;
 pub(crate) const SEGMENT_BYTES_MAX: u32 = 1 << 30;
 
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"BATONSEG";
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// In versions 1 and 2 batches did not say what was durable when they were sent.
+pub(crate) const FORMAT_VERSION: u32 = 3;
 /// Encrypted: a release that knows nothing of that must not take it for damage.
-pub(crate) const ENCRYPTED_VERSION: u32 = 2;
+pub(crate) const ENCRYPTED_VERSION: u32 = 4;
 const CIPHER_AT: usize = 24;
 const CRC_AT: usize = SEGMENT_HEADER_BYTES - 4;
 
@@ -63,7 +64,7 @@ pub(crate) fn check_header(
     }
     if version != FORMAT_VERSION && version != ENCRYPTED_VERSION {
         return Err(Malformed(
-            "the segment's format version (written by a newer release?)",
+            "the segment's format version (written by another release?)",
         ));
     }
     if (SegmentName { number, epoch }) != name {
@@ -75,6 +76,20 @@ pub(crate) fn check_header(
         ENCRYPTED_VERSION => CipherHeader::decode(cipher).map(Some),
         _ => Ok(None),
     }
+}
+
+/// The format version of a sound header if it is none that this release reads.
+pub(crate) fn other_version(header: &[u8]) -> Option<u32> {
+    let header = header.get(..SEGMENT_HEADER_BYTES)?;
+    let sum = crc32fast::hash(&header[..CRC_AT]).to_le_bytes();
+    let version = u32::from_le_bytes(*header[8..].first_chunk()?);
+    let is_ours = matches!(version, FORMAT_VERSION | ENCRYPTED_VERSION);
+    (header[..8] == SEGMENT_MAGIC && header[CRC_AT..] == sum && !is_ours).then_some(version)
+}
+
+/// The versions that this release reads, in words.
+pub(crate) fn versions() -> String {
+    format!("{FORMAT_VERSION} and {ENCRYPTED_VERSION}")
 }
 
 #[cfg(test)]
@@ -91,7 +106,7 @@ mod tests {
         let header = encode_header(NAME, None);
         assert_eq!(header.len(), 64);
         assert_eq!(&header[0..8], b"BATONSEG");
-        assert_eq!(header[8..12], [1, 0, 0, 0]);
+        assert_eq!(header[8..12], [3, 0, 0, 0]);
         assert_eq!(header[12..16], [4, 3, 2, 1]);
         assert_eq!(header[16..24], [6, 5, 0, 0, 0, 0, 0, 0]);
         assert_eq!(header[24..60], [0; 36]);
@@ -107,6 +122,19 @@ mod tests {
             broken[at] ^= 0x10;
             assert!(check_header(&broken, NAME).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn another_version_is_told_from_damage() {
+        let mut header = encode_header(NAME, None);
+        assert_eq!(other_version(&header), None);
+        header[8] = 1;
+        assert_eq!(other_version(&header), None, "the CRC says damage");
+        let sum = crc32fast::hash(&header[..60]).to_le_bytes();
+        header[60..].copy_from_slice(&sum);
+        assert_eq!(other_version(&header), Some(1));
+        assert!(check_header(&header, NAME).is_err());
+        assert_eq!(other_version(&header[..63]), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 pub use crate::backlog::Backlog;
 use crate::clock::Joiner;
 pub use crate::journal::SpaceStatus;
-use crate::journal::{Appended, Class, MovedRecord, Shared, SpaceUsage};
+use crate::journal::{Appended, Class, MovedRecord, Shared, SpaceUsage, SyncMethod};
 use crate::position::{BacklogId, Epoch, Location, Lsn, Position};
 use crate::record::{
     Acknowledge, CreateBacklog, DescribeBacklog, Frame, Message, ProducerNote, Record,
@@ -101,6 +101,19 @@ pub enum Enqueued {
         /// The journal's present end: the original is at or below it.
         lsn: Lsn,
     },
+}
+
+/// How the journal is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writing {
+    /// Batches under way.
+    pub in_flight: usize,
+    /// How many may be under way at once, as storage is now.
+    pub depth: usize,
+    /// The usual time of a durable write while no other is under way; zero at the beginning.
+    pub round_trip: Duration,
+    /// How batches are made durable; [`SyncMethod::Auto`] while that is being measured.
+    pub sync: SyncMethod,
 }
 
 /// The journal and the state of the active broker.
@@ -335,10 +348,16 @@ impl Store {
         self.shared.watermark.durable()
     }
 
-    /// The LSN of the last record that was handed to the file.
+    /// How the journal is being written; for status pages.
     #[must_use]
-    pub fn written(&self) -> Lsn {
-        self.shared.watermark.written()
+    pub fn writing(&self) -> Writing {
+        let (in_flight, depth, round_trip) = self.shared.pending.depth();
+        Writing {
+            in_flight,
+            depth,
+            round_trip,
+            sync: self.shared.chooser.method(),
+        }
     }
 
     /// Bytes appended and not yet written: hold producers back while this is large.
@@ -434,8 +453,8 @@ impl Store {
 
     /// Wakes the journal's thread if it sleeps. No lock may be held.
     fn wake(&self, appended: Appended) -> Lsn {
-        if appended.must_wake {
-            self.shared.writer_signal.notify();
+        if let Some(lane) = appended.wakes {
+            self.shared.lanes[lane].notify();
         }
         appended.lsn
     }

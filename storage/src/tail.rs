@@ -4,7 +4,7 @@
 //! caches of the NFS client answer everything else with the past. What is not a valid batch is not
 //! there yet; only what can never become one is damage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use self::read::{Stop, Tail};
 use crate::chain::{
     Chain, ChainError, FirstBatch, Look, SegmentName, chain_from, damage, first_batch,
-    list_segments, read_up_to,
+    list_segments, read_up_to, scan_for_batch,
 };
 use crate::cipher::{CipherHeader, Keyring};
 use crate::disk::{Disk, Open};
@@ -45,6 +45,8 @@ pub struct LastBatch {
     pub segment: SegmentName,
     /// Its first byte in the segment.
     pub offset: u64,
+    /// The LSN of its last record.
+    pub last_lsn: Lsn,
     /// All of it.
     pub bytes: Vec<u8>,
     /// How its segment is encrypted.
@@ -63,8 +65,8 @@ pub struct TakeoverPoint {
     pub segment: SegmentNumber,
     /// The first byte in the segment that does not count.
     pub end_offset: u64,
-    /// The last batch read: perhaps visible and not durable.
-    pub last_batch: Option<LastBatch>,
+    /// The last batches read, in order: all that are perhaps visible and not durable.
+    pub last_batches: Vec<LastBatch>,
     /// The number for the next tenure's first segment.
     pub next_number: SegmentNumber,
     /// The keys with which the journal was read, and is to be written.
@@ -105,7 +107,8 @@ pub struct Follower {
     state: Arc<State>,
     /// None: nothing was ever read.
     cursor: Option<Cursor>,
-    last_batch: Option<LastBatch>,
+    /// The last batches read that may not be durable yet.
+    unproven: VecDeque<LastBatch>,
     /// Seals that were read; they never change.
     known: BTreeMap<SegmentName, Tenure>,
     /// Lengths of segments, each asked for once: they are made as long as they can become.
@@ -152,7 +155,7 @@ impl Follower {
             keys,
             state: beginning.state,
             cursor: beginning.cursor,
-            last_batch: None,
+            unproven: VecDeque::new(),
             known,
             lengths: BTreeMap::new(),
             meter,
@@ -243,8 +246,8 @@ impl Follower {
         // A seal that was seen and never synced can be gone again.
         self.known.clear();
         self.meter.replays();
-        if !self.is_last_batch_there()? {
-            self.restart("the last batch that was read is no longer there")?;
+        if !self.are_unproven_there()? {
+            self.restart("a batch that was read is no longer there")?;
         }
         loop {
             match self.advance(u64::MAX, Look::Thorough) {
@@ -264,7 +267,7 @@ impl Follower {
             sealed_lsn: self.lsn(),
             segment: number,
             end_offset: cursor.map_or(0, |cursor| cursor.offset),
-            last_batch: self.last_batch,
+            last_batches: self.unproven.into(),
             next_number: SegmentNumber(last_used.max(number.0) + 1),
             state: self.state,
             keys: self.keys,
@@ -295,21 +298,23 @@ impl Follower {
         Ok(())
     }
 
-    /// False when the batch read last was lost with the host that showed it.
-    fn is_last_batch_there(&self) -> Result<bool, FollowError> {
-        let Some(last) = &self.last_batch else {
-            return Ok(true);
-        };
-        let path = last.segment.path();
-        let read = self
-            .disk
-            .open(&path, Open::Read)
-            .and_then(|file| read_up_to(&*file, last.offset, last.bytes.len()));
-        match read {
-            Ok(bytes) => Ok(bytes == last.bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(FollowError::io(&path, error)),
+    /// False when a batch that was read was lost with the host that showed it: of those that were
+    /// on their way at the same time any may be, whatever became of the later ones.
+    fn are_unproven_there(&self) -> Result<bool, FollowError> {
+        for batch in &self.unproven {
+            let path = batch.segment.path();
+            let read = self
+                .disk
+                .open(&path, Open::Read)
+                .and_then(|file| read_up_to(&*file, batch.offset, batch.bytes.len()));
+            match read {
+                Ok(bytes) if bytes == batch.bytes => {}
+                Ok(_) => return Ok(false),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(FollowError::io(&path, error)),
+            }
         }
+        Ok(true)
     }
 
     fn advance(&mut self, budget: u64, look: Look) -> Result<Progress, Stop> {
@@ -377,8 +382,9 @@ impl Follower {
             bound,
             &self.meter,
         )?;
-        let is_read = tail.read(budget, look);
-        let (cursor, last_batch) = (tail.cursor, tail.last_batch.take());
+        let is_read = tail.read(&*self.disk, budget, look);
+        let (cursor, unproven) = (tail.cursor, std::mem::take(&mut tail.unproven));
+        let durable = tail.durable;
         self.invalid_looks = if tail.is_invalid {
             self.invalid_looks + 1
         } else {
@@ -386,8 +392,9 @@ impl Follower {
         };
         let applied = cursor.offset - self.cursor.map_or(cursor.offset, |old| old.offset);
         self.cursor = Some(cursor);
-        if last_batch.is_some() {
-            self.last_batch = last_batch;
+        if !unproven.is_empty() {
+            self.unproven.retain(|batch| batch.last_lsn > durable);
+            self.unproven.extend(unproven);
             if self.lsn() > self.furthest {
                 self.restarts = 0;
             }
@@ -415,11 +422,20 @@ impl Follower {
             epoch: cursor.segment.epoch,
         };
         match self.first_of(next, segments, look)? {
-            FirstBatch::Other { first_lsn } if first_lsn == cursor.next_lsn => {
+            FirstBatch::Other { first_lsn, .. } if first_lsn == cursor.next_lsn => {
                 self.cursor = Some(Cursor::at_start_of(next, cursor.next_lsn));
                 return Ok(true);
             }
             FirstBatch::None if successor.is_none() => return Ok(false),
+            // The end of this segment was still on its way when that was sent: it is there later,
+            // or the journal ends here.
+            FirstBatch::Other { durable, .. }
+                if successor.is_none()
+                    && durable < cursor.next_lsn
+                    && !(look == Look::Thorough && self.is_proven_later(segments)?) =>
+            {
+                return Ok(false);
+            }
             _ => {}
         }
         // The active may have written the rest of this segment since it was read.
@@ -447,20 +463,19 @@ impl Follower {
     ) -> Result<FirstBatch, Stop> {
         let gone = || Stop::Restart(format!("`{}` is gone", next.path().display()));
         let is_later = |name: &&SegmentName| name.epoch == next.epoch && **name > next;
-        // The last one first: what it shows was written after all of `next`.
+        // The last one first: if it was sent after everything in `next` was durable, it proves it.
         for name in segments.iter().rev().filter(is_later) {
             if !segments.contains(&next) {
                 return Err(gone());
             }
-            if matches!(
-                first_batch(&*self.disk, *name, look)?,
-                None | Some(FirstBatch::None)
-            ) {
-                continue;
-            }
-            return match first_batch(&*self.disk, next, look)? {
+            let is_proof = match first_batch(&*self.disk, *name, look, self.lsn())? {
+                None | Some(FirstBatch::None) => continue,
+                Some(FirstBatch::Other { durable, .. }) => durable > self.lsn(),
+                Some(FirstBatch::Seal { .. }) => true,
+            };
+            return match first_batch(&*self.disk, next, look, self.lsn())? {
                 None => Err(gone()),
-                Some(FirstBatch::None) => {
+                Some(FirstBatch::None) if is_proof => {
                     let at = SEGMENT_HEADER_BYTES as u64;
                     Err(damage(&next.path(), at, "the first batch").into())
                 }
@@ -468,9 +483,30 @@ impl Follower {
             };
         }
         if segments.contains(&next) {
-            return Ok(first_batch(&*self.disk, next, look)?.unwrap_or(FirstBatch::None));
+            let first = first_batch(&*self.disk, next, look, self.lsn())?;
+            return Ok(first.unwrap_or(FirstBatch::None));
         }
         Ok(FirstBatch::None)
+    }
+
+    /// Whether any batch in a later segment was sent after what is missing at the cursor was durable.
+    fn is_proven_later(&self, segments: &[SegmentName]) -> Result<bool, Stop> {
+        let Some(Cursor { segment, .. }) = self.cursor else {
+            return Ok(false);
+        };
+        let is_later = |name: &&SegmentName| name.epoch == segment.epoch && **name > segment;
+        for name in segments.iter().filter(is_later) {
+            let path = name.path();
+            let file = match self.disk.open(&path, Open::Read) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                file => file.map_err(|error| FollowError::io(&path, error))?,
+            };
+            let start = SEGMENT_HEADER_BYTES as u64;
+            if scan_for_batch(&*file, *name, start, self.lsn())?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// At most; segments are as long as they can become.

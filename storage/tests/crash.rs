@@ -9,10 +9,16 @@ mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
-use storage::journal::JournalOptions;
+use storage::clock::RealClock;
+use storage::disk::Disk;
+use storage::journal::{Callbacks, InFlight, Journal, JournalOptions};
 use storage::sim::Random;
+use storage::tail::{Follower, TakeoverPoint};
+use storage::tenure::gate::Gate;
 use storage::{Epoch, Lsn};
 
 use support::history::{Action, Model, Run, SMALL, action, cases};
@@ -296,7 +302,12 @@ fn the_last_batch_read_is_made_durable_before_it_is_sealed_in() {
     else {
         panic!("{rewrite:?}")
     };
-    assert!(matches!(&rewrite[1], Change::Sync(synced) if synced == path));
+    let whole = (path.clone(), *offset, bytes.len());
+    assert!(
+        matches!(&rewrite[1], Change::SyncPart(path, offset, length)
+            if (path.clone(), *offset, *length) == whole),
+        "{rewrite:?}"
+    );
     let file = disk.bytes(path);
     assert_eq!(
         file[*offset as usize..][..bytes.len()],
@@ -304,4 +315,77 @@ fn the_last_batch_read_is_made_durable_before_it_is_sealed_in() {
         "the same bytes"
     );
     assert!(bytes.windows(4).any(|window| window == b"seen"));
+}
+
+/// A journal whose last three batches are visible and not durable: they were on their way at once.
+fn seen_and_not_synced() -> FaultyDisk {
+    let disk = FaultyDisk::default();
+    disk.let_overlap();
+    let options = JournalOptions {
+        in_flight: InFlight::Always(4),
+        ..OPTIONS
+    };
+    let tenure = begin(&disk, 1, options);
+    let queue = tenure.backlog("queue");
+    tenure.settle();
+    let stall = Effect::Stall(Duration::from_secs(1));
+    disk.inject(Fault::on(&[Call::Sync]).of("journal/").with(stall));
+    let first = PathBuf::from("journal/0000000001-0000000001.seg");
+    for number in 1..=3_u8 {
+        tenure.send(&queue, &[number; 800]);
+        wait_for("the batch on the disk", || {
+            let bytes = disk.bytes(&first);
+            bytes.windows(50).any(|window| window == [number; 50])
+        });
+    }
+    let copy = disk.copy();
+    assert!(copy.synced().bytes(&first) != copy.bytes(&first));
+    tenure.store.abandon();
+    copy
+}
+
+/// Takes over from `point` on, and loses the host's power right after.
+fn take_over_and_crash(disk: &FaultyDisk, point: TakeoverPoint) -> Result<Lsn, String> {
+    let clock = Arc::new(RealClock::new());
+    let gate = Gate::new(clock.clone());
+    let callbacks = Callbacks {
+        on_failed: Box::new(|_| {}),
+        on_prepared: Box::new(|| {}),
+    };
+    let whole: Arc<dyn Disk> = Arc::new(disk.clone());
+    let store = Journal::begin(whole, clock, gate, Epoch(2), point, OPTIONS, callbacks).unwrap();
+    store.abandon();
+    drop(store);
+    let left = Arc::new(disk.synced());
+    let follower = Follower::open(left).map_err(|error| error.to_string())?;
+    let point = follower
+        .finish(Epoch(3))
+        .map_err(|error| error.to_string())?;
+    Ok(point.sealed_lsn)
+}
+
+#[test]
+fn all_batches_that_may_not_be_durable_are_made_so_before_they_are_sealed_in() {
+    let disk = seen_and_not_synced();
+    let point = |disk: &FaultyDisk| {
+        let follower = Follower::open(Arc::new(disk.clone())).unwrap();
+        follower.finish(Epoch(2)).unwrap()
+    };
+    let whole = point(&disk);
+    let (batches, sealed_lsn) = (whole.last_batches.len(), whole.sealed_lsn);
+    assert!(batches >= 3, "{batches}");
+    let after = take_over_and_crash(&disk.copy(), whole);
+    assert!(
+        after.as_ref().is_ok_and(|lsn| *lsn > sealed_lsn),
+        "{after:?}"
+    );
+    // A takeover that makes only the last one durable would be noticed here.
+    let copy = disk.copy();
+    let mut last_only = point(&copy);
+    last_only.last_batches.drain(..batches - 1);
+    let after = take_over_and_crash(&copy, last_only);
+    assert!(
+        !after.as_ref().is_ok_and(|lsn| *lsn > sealed_lsn),
+        "{after:?}"
+    );
 }

@@ -20,6 +20,8 @@ const SMALL: JournalOptions = JournalOptions {
     segment_bytes: 4096,
     checkpoint_bytes: 6000,
     preallocate: true,
+    in_flight: JournalOptions::IN_FLIGHT,
+    sync: storage::journal::SyncMethod::Auto,
 };
 
 const CALLS: [Call; 15] = [

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use storage::Backlog;
 use storage::disk::RealDisk;
-use storage::journal::JournalOptions;
+use storage::journal::{JournalOptions, SyncMethod};
 use storage::store::AppendError;
 
 use support::*;
@@ -27,6 +27,8 @@ const HELD: JournalOptions = JournalOptions {
     segment_bytes: 32 << 10,
     checkpoint_bytes: 64 << 10,
     preallocate: true,
+    in_flight: JournalOptions::IN_FLIGHT,
+    sync: SyncMethod::Auto,
 };
 
 /// Sends until the directory is full.

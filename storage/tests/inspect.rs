@@ -12,6 +12,8 @@ mod support;
 mod check;
 #[path = "inspect/damage.rs"]
 mod damage;
+#[path = "inspect/flight.rs"]
+mod flight;
 #[path = "inspect/moves.rs"]
 mod moves;
 #[path = "inspect/salvage.rs"]

@@ -28,6 +28,8 @@ fn messages_survive_a_takeover_on_a_real_directory() {
     let options = JournalOptions {
         segment_bytes: 1 << 20,
         preallocate: true,
+        in_flight: JournalOptions::IN_FLIGHT,
+        sync: storage::journal::SyncMethod::Auto,
         ..OPTIONS
     };
     let first = begin(&disk, 1, options);
@@ -166,6 +168,8 @@ fn the_first_segment_is_left_for_the_first_one_that_is_filled_with_zeros() {
     let options = JournalOptions {
         segment_bytes: 64 << 10,
         preallocate: true,
+        in_flight: JournalOptions::IN_FLIGHT,
+        sync: storage::journal::SyncMethod::Auto,
         ..OPTIONS
     };
     for epoch in 1..=3 {

@@ -20,6 +20,8 @@ const SPARSE: JournalOptions = JournalOptions {
     segment_bytes: SEGMENT as u32,
     checkpoint_bytes: 1 << 30,
     preallocate: false,
+    in_flight: JournalOptions::IN_FLIGHT,
+    sync: storage::journal::SyncMethod::Auto,
 };
 
 /// Messages that come and go.

@@ -15,6 +15,8 @@ const OPTIONS: JournalOptions = JournalOptions {
     segment_bytes: 4096,
     checkpoint_bytes: 8192,
     preallocate: false,
+    in_flight: JournalOptions::IN_FLIGHT,
+    sync: storage::journal::SyncMethod::Auto,
 };
 
 /// Prepares a transaction that moves the message in `from` to `to`.

@@ -33,6 +33,8 @@ fn options(name: &str) -> MemberOptions {
         checkpoint_bytes: 64 << 10,
         preallocate: true,
         keys: Default::default(),
+        in_flight: storage::journal::JournalOptions::IN_FLIGHT,
+        sync: storage::journal::SyncMethod::Auto,
     }
 }
 

@@ -96,7 +96,7 @@ fn a_broker_without_acknowledgement_gate_is_caught() {
 #[test]
 fn readers_that_ignore_the_seal_are_caught() {
     caught_from(
-        210,
+        1710,
         Sabotage {
             no_seal: true,
             ..Sabotage::default()
@@ -131,12 +131,20 @@ fn a_renewal_that_does_not_look_for_claims_is_caught() {
 #[test]
 fn a_claim_without_the_wait_is_caught() {
     caught_from(
-        591,
+        785,
         Sabotage {
             no_wait: true,
             ..Sabotage::default()
         },
     );
+}
+
+#[test]
+fn a_release_out_of_order_is_caught() {
+    caught(Sabotage {
+        unordered: true,
+        ..Sabotage::default()
+    });
 }
 
 mod kill {
@@ -172,6 +180,8 @@ mod kill {
             checkpoint_bytes: 64 << 20,
             keys: Default::default(),
             preallocate: true,
+            in_flight: storage::journal::JournalOptions::IN_FLIGHT,
+            sync: storage::journal::SyncMethod::Auto,
         };
         let (sender, receiver) = channel();
         let member = Member::start(

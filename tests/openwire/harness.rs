@@ -55,6 +55,8 @@ fn open_store(directory: &Path, epoch: u64) -> (Arc<Store>, Arc<Gate>) {
         segment_bytes: 64 << 20,
         checkpoint_bytes: 64 << 20,
         preallocate: false,
+        in_flight: JournalOptions::IN_FLIGHT,
+        sync: storage::journal::SyncMethod::Auto,
     };
     let callbacks = Callbacks {
         on_failed: Box::new(|_| ()),

@@ -22,6 +22,8 @@ const SMALL: JournalOptions = JournalOptions {
     segment_bytes: 16 << 10,
     checkpoint_bytes: 24 << 10,
     preallocate: false,
+    in_flight: storage::journal::JournalOptions::IN_FLIGHT,
+    sync: storage::journal::SyncMethod::Auto,
 };
 
 /// Where messages wait: a queue or a subscription, and its consumer's number.

@@ -65,7 +65,16 @@ impl Expectation {
 async fn storage_time(directory: &Path, time: Duration) -> anyhow::Result<Duration> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(directory)?);
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
-    let measure = move || probe(&disk, &clock, time, &Stop::default(), &mut |_, _, _| {});
+    let measure = move || {
+        probe(
+            &disk,
+            &clock,
+            time,
+            false,
+            &Stop::default(),
+            &mut |_, _, _| {},
+        )
+    };
     let report = tokio::task::spawn_blocking(measure).await?;
     let report = report.context("cannot measure a directory in memory")?;
     let write = report

@@ -149,16 +149,24 @@ fn target(args: &ProbeArgs, config: &Config) -> anyhow::Result<Target> {
 pub(super) async fn measure(target: &Target, time: Duration) -> anyhow::Result<ProbeReport> {
     let directory = target.directory()?;
     let (disk, clock) = target.disk(directory.path())?;
+    let fills_ahead = target.fills_ahead(directory.path())?;
     let stop = Stop::default();
     let shown = bar();
     let (stopping, steps) = (Arc::clone(&stop), shown.clone());
     let name = target.name.clone();
     let mut measuring = tokio::task::spawn_blocking(move || {
-        probe(&disk, &clock, time, &stopping, &mut |step, number, of| {
-            steps.set_length(of as u64);
-            steps.set_position(number as u64);
-            steps.set_message(format!("{name}: {step}"));
-        })
+        probe(
+            &disk,
+            &clock,
+            time,
+            fills_ahead,
+            &stopping,
+            &mut |step, number, of| {
+                steps.set_length(of as u64);
+                steps.set_position(number as u64);
+                steps.set_message(format!("{name}: {step}"));
+            },
+        )
     });
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
@@ -209,13 +217,13 @@ fn text(
         rows.push(row);
     }
     let mut text = format!("{}\n\n{}", target.name, align(&rows));
-    let way = if report.in_one_operation {
-        "in one operation"
-    } else {
-        "as a write and a sync"
+    let way = match (report.may_overlap, report.in_one_operation) {
+        (true, _) => "in one operation: the journal has several under way at once",
+        (false, true) => "in one operation, which was faster",
+        (false, false) => "as a write and a sync, which was faster",
     };
     // Writing into a String cannot fail.
-    let _ = writeln!(text, "\nDurable writes were made {way}, which was faster.");
+    let _ = writeln!(text, "\nDurable writes were made {way}.");
     if report.was_stopped {
         text.push_str("It was stopped before its end.\n");
     }
@@ -257,6 +265,8 @@ fn document(
         "profile": profile,
         "operations": report.measured.iter().map(operation).collect::<Value>(),
         "durable_writes_in_one_operation": report.in_one_operation,
+        "several_at_once": report.may_overlap,
+        "filled_bytes_per_second": report.filled_per_second,
         "was_stopped": report.was_stopped,
         "message_bytes": size,
         "predicted": predicted.collect::<Value>(),

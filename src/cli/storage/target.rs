@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use storage::clock::{Clock, RealClock};
 use storage::disk::{Disk, RealDisk};
-use storage::latency::{LatencyDisk, Profile};
+use storage::latency::{LatencyDisk, Profile, Protocol};
 
 use crate::config;
 
@@ -59,6 +59,13 @@ impl Target {
     /// A new directory in the target's.
     pub(super) fn directory(&self) -> anyhow::Result<Scratch> {
         Scratch::new(&self.base)
+    }
+
+    /// Whether a broker would fill segments with zeros ahead in a directory.
+    pub(super) fn fills_ahead(&self, directory: &Path) -> anyhow::Result<bool> {
+        let is_efs = |profile: &Profile| profile.protocol == Protocol::Nfs;
+        let is_boundless = RealDisk::open(directory)?.is_boundless();
+        Ok(!is_boundless && !self.profile.as_ref().is_some_and(is_efs))
     }
 
     /// A disk on a directory, with the profile.

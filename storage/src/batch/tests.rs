@@ -20,7 +20,7 @@ fn batch(records: u32) -> (Batch, Vec<Location>) {
         location
     });
     let locations = locations.collect();
-    batch.close();
+    batch.close(Lsn(90));
     (batch, locations)
 }
 
@@ -37,18 +37,19 @@ fn header_fields_are_where_the_specification_says() {
     assert_eq!(bytes[8..12], 2_u32.to_le_bytes());
     assert_eq!(bytes[16..24], 100_u64.to_le_bytes());
     assert_eq!(bytes[24..32], 5_u64.to_le_bytes());
+    assert_eq!(bytes[32..40], 90_u64.to_le_bytes());
     assert_eq!(
         locations[0],
         Location {
             segment: NAME.number,
-            offset: 4096 + 32,
+            offset: 4096 + 40,
             length: 24
         }
     );
-    assert_eq!(locations[1].offset, 4096 + 32 + 24);
-    let mut summed = [&bytes[36..40], &bytes[60..64]].concat();
+    assert_eq!(locations[1].offset, 4096 + 40 + 24);
+    let mut summed = [&bytes[44..48], &bytes[68..72]].concat();
     summed.extend_from_slice(&bytes[0..12]);
-    summed.extend_from_slice(&bytes[16..32]);
+    summed.extend_from_slice(&bytes[16..40]);
     summed.extend_from_slice(&3_u32.to_le_bytes());
     summed.extend_from_slice(&4096_u64.to_le_bytes());
     assert_eq!(bytes[12..16], crc32fast::hash(&summed).to_le_bytes());
@@ -63,8 +64,8 @@ fn a_batch_is_found_at_its_own_place_only() {
         panic!("a valid batch")
     };
     assert_eq!(
-        (view.first_lsn, view.last_lsn(), view.count),
-        (Lsn(100), Lsn(104), 5)
+        (view.first_lsn, view.last_lsn(), view.count, view.durable),
+        (Lsn(100), Lsn(104), 5, Lsn(90))
     );
     assert_eq!(view.bytes.len(), batch.bytes());
     let places = view
@@ -113,7 +114,7 @@ fn a_length_that_no_batch_has_is_invalid_and_not_waited_for() {
     let mut bytes = bytes(&batch(1).0);
     bytes[4..8].copy_from_slice(&(BATCH_BYTES_MAX + 1).to_le_bytes());
     assert!(matches!(find_batch(&bytes, NAME, 4096), Found::Invalid));
-    bytes[4..8].copy_from_slice(&33_u32.to_le_bytes());
+    bytes[4..8].copy_from_slice(&41_u32.to_le_bytes());
     assert!(matches!(find_batch(&bytes, NAME, 4096), Found::Invalid));
 }
 
@@ -144,7 +145,7 @@ fn records_are_found_in_whatever_piece_they_lie() {
             batch.push(frame).1
         })
         .collect();
-    batch.close();
+    batch.close(Lsn(0));
     for (location, body) in locations.iter().zip(bodies) {
         assert!(batch.find(*location).expect("in the batch").ends_with(body));
     }

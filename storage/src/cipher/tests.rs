@@ -71,7 +71,7 @@ fn header_fields_are_where_the_specification_says() {
     let keys = keyring(&[1]);
     let tenure = begin(&keys);
     let header = encode_header(NAME, tenure.header());
-    assert_eq!(header[8..12], [2, 0, 0, 0]);
+    assert_eq!(header[8..12], [4, 0, 0, 0]);
     assert_eq!(header[24..28], [1, 0, 0, 0]);
     assert_eq!(header[28..36], key(1).id().0);
     assert_eq!(header[36..60], tenure.header().expect("encrypted").salt);
@@ -225,7 +225,7 @@ fn large_and_small_records_lie_in_a_batch_as_in_a_plain_one() {
     for body in &bodies {
         locations.push(batch.push(crate::store::frame(&create(body))).1);
     }
-    batch.close();
+    batch.close(Lsn(0));
     let bytes = batch.chunks().concat();
     let Found::Batch(view) = find_batch(&bytes, NAME, 64) else {
         panic!("a valid batch")

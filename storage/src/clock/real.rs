@@ -54,6 +54,9 @@ impl Clock for RealClock {
     }
 }
 
+/// Longer waits for a signal do not care.
+const PRECISE_BELOW: Duration = Duration::from_millis(5);
+
 /// The kernel wakes a thread up to 50 us late, to wake several at once. That is half of what a good disk
 /// takes; threads that sleep for a disk's sake do without.
 fn wake_precisely() {
@@ -82,6 +85,9 @@ impl Signal for RealSignal {
     }
 
     fn wait(&self, timeout: Option<Duration>) -> bool {
+        if timeout.is_some_and(|timeout| timeout < PRECISE_BELOW) {
+            wake_precisely();
+        }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut is_notified = self
             .is_notified

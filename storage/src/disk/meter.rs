@@ -138,6 +138,10 @@ impl DiskFile for MeteredFile {
         self.inner.write_durable_at(bytes, offset)
     }
 
+    fn may_overlap(&self) -> bool {
+        self.inner.may_overlap()
+    }
+
     fn length(&self) -> io::Result<u64> {
         self.inner.length()
     }

@@ -2,9 +2,10 @@
 
 use std::fs::{File, OpenOptions, ReadDir};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::sys::statfs::{NFS_SUPER_MAGIC, fstatfs};
 use rustix::io::{ReadWriteFlags, pwritev2};
 
@@ -141,12 +142,20 @@ impl Disk for RealDisk {
             Open::Read => options.read(true),
             Open::Write => options.write(true),
             Open::CreateNew => options.write(true).create_new(true),
+            // NFS wants no alignment, and sends each direct write as a WRITE of its own whose
+            // error nobody else gets (an error of the page cache is told once per descriptor).
+            Open::CreateNewDirect if self.is_nfs => options
+                .write(true)
+                .create_new(true)
+                .custom_flags(OFlag::O_DIRECT.bits()),
+            Open::CreateNewDirect => options.write(true).create_new(true),
             Open::ReadWrite => options.read(true).write(true).create(true).truncate(false),
         };
         let file = options.open(self.root.join(path))?;
         Ok(Box::new(RealFile {
             file,
             is_nfs: self.is_nfs,
+            is_direct: self.is_nfs && how == Open::CreateNewDirect,
         }))
     }
 
@@ -184,6 +193,8 @@ impl Disk for RealDisk {
 struct RealFile {
     file: File,
     is_nfs: bool,
+    /// Opened with `O_DIRECT`.
+    is_direct: bool,
 }
 
 impl DiskFile for RealFile {
@@ -228,6 +239,10 @@ impl DiskFile for RealFile {
             }
         }
         Ok(())
+    }
+
+    fn may_overlap(&self) -> bool {
+        self.is_direct
     }
 
     fn length(&self) -> io::Result<u64> {

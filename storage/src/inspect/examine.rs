@@ -14,7 +14,7 @@ use crate::cipher::{Ciphers, RECORD_CHANGED};
 use crate::disk::Disk;
 use crate::position::{Epoch, Lsn, SegmentNumber};
 use crate::record::Kind as RecordKind;
-use crate::segment::{SEGMENT_HEADER_BYTES, check_header};
+use crate::segment::{SEGMENT_HEADER_BYTES, check_header, other_version, versions};
 use crate::state::Tenure;
 
 /// From where on records are needed.
@@ -123,7 +123,7 @@ impl<'a> Examiner<'a> {
             );
             return;
         }
-        if !matches!(planned.until, Until::BehindSeal | Until::Orphan) {
+        if planned.has_what_counts() {
             self.unread.push(name);
             // Nothing is known of them: they are not lost.
             self.live.take(name.number, Lsn(0));
@@ -151,11 +151,16 @@ impl<'a> Examiner<'a> {
                 .bytes(SCAN_BYTES_MAX, length),
             );
         }
-        let header = scanner.header()?;
-        let header = check_header(&header, planned.name);
+        let bytes = scanner.header()?;
+        if let Some(version) = other_version(&bytes) {
+            self.other_version(planned, version, length);
+            return Ok(());
+        }
+        let header = check_header(&bytes, planned.name);
         match planned.until {
             Until::Orphan => return self.orphan(planned, scanner),
-            Until::BehindSeal => return self.behind_seal(planned, scanner),
+            Until::BehindSeal => return self.behind(planned, scanner, Kind::BehindSeal),
+            Until::BehindEnd => return self.behind(planned, scanner, Kind::TornTail),
             _ => {}
         }
         let end = self.scan(planned, &mut scanner)?;
@@ -163,7 +168,7 @@ impl<'a> Examiner<'a> {
         if let Err(malformed) = header {
             self.header(planned, &end, length, malformed.0);
         }
-        if end.rest == Rest::Torn && planned.until == Until::Tail {
+        if end.rest == Rest::Torn && matches!(planned.until, Until::Tail { .. }) {
             self.torn_tail(planned, &end, length);
         }
         if let Until::Seal { offset, .. } = planned.until
@@ -184,6 +189,7 @@ impl<'a> Examiner<'a> {
         let mut scratch = Vec::new();
         let end = scanner.scan(SEGMENT_HEADER_BYTES as u64, &mut |piece| {
             match piece {
+                Piece::Batch { .. } => {}
                 Piece::Gap { start, end } => {
                     self.gap = Some(Gap {
                         name: planned.name,
@@ -358,6 +364,23 @@ impl<'a> Examiner<'a> {
         });
     }
 
+    fn other_version(&mut self, planned: &Planned, version: u32, length: u64) {
+        // Nothing is known of its records: they are not lost.
+        self.unread.push(planned.name);
+        self.live.take(planned.name.number, Lsn(0));
+        let what = format!(
+            "has format version {version}; this release reads {}",
+            versions()
+        );
+        let finding = Finding::new(Severity::Unread, Kind::Unreadable, what);
+        self.report.add(
+            finding
+                .at(&planned.name.path())
+                .bytes(0, length)
+                .advise("check it with the release that wrote it"),
+        );
+    }
+
     fn header(&mut self, planned: &Planned, end: &ScanEnd, length: u64, what: &str) {
         let path = planned.name.path();
         if end.batches == 0 && end.rest != Rest::Torn {
@@ -384,9 +407,10 @@ impl<'a> Examiner<'a> {
             Finding::new(
                 Severity::Note,
                 Kind::TornTail,
-                "the journal ends with bytes that are no whole batch: normal after a crash or while \
-                 it is being written; they were never acknowledged, unless just these bytes were \
-                 damaged later, which nobody can tell",
+                "the journal ends with bytes that are no whole batch, or that were on their way \
+                 together with one: normal after a crash or while it is being written; they were \
+                 never acknowledged, unless just these bytes were damaged later, which nobody can \
+                 tell",
             )
             .at(&planned.name.path())
             .bytes(end.offset, length),
@@ -409,17 +433,28 @@ impl<'a> Examiner<'a> {
         Ok(())
     }
 
-    fn behind_seal(&mut self, planned: &Planned, mut scanner: Scanner<'_>) -> io::Result<()> {
+    /// A segment of which nothing counts.
+    fn behind(
+        &mut self,
+        planned: &Planned,
+        mut scanner: Scanner<'_>,
+        kind: Kind,
+    ) -> io::Result<()> {
         self.watch.add(scanner.end());
         if let Some(end) = scanner.last_used(SEGMENT_HEADER_BYTES as u64)? {
+            let what = match kind {
+                Kind::BehindSeal => {
+                    "lies behind the place at which its epoch was sealed; it does not count"
+                }
+                _ => {
+                    "was on its way together with the end of the segment before, which never \
+                     arrived; it was never acknowledged, and does not count"
+                }
+            };
             self.report.add(
-                Finding::new(
-                    Severity::Note,
-                    Kind::BehindSeal,
-                    "lies behind the place at which its epoch was sealed; it does not count",
-                )
-                .at(&planned.name.path())
-                .bytes(SEGMENT_HEADER_BYTES as u64, end),
+                Finding::new(Severity::Note, kind, what)
+                    .at(&planned.name.path())
+                    .bytes(SEGMENT_HEADER_BYTES as u64, end),
             );
         }
         Ok(())

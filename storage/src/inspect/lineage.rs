@@ -26,7 +26,23 @@ pub(super) struct Lineage {
     pub(super) last_used: BTreeMap<Epoch, SegmentNumber>,
     /// The LSN of the first valid batch of each segment.
     pub(super) firsts: BTreeMap<SegmentName, Lsn>,
+    /// Where the journal ends, if that is certain.
+    pub(super) open_end: Option<OpenEnd>,
     pub(super) findings: Vec<Finding>,
+}
+
+/// The end of an epoch that nobody has sealed yet.
+///
+/// Several batches are on their way at once and arrive in any order, so the last ones may lie behind
+/// a hole. Each names the LSN up to which everything was durable when it was sent: of what lies above
+/// the highest such LSN only that counts which follows without a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OpenEnd {
+    pub(super) segment: SegmentNumber,
+    /// The first byte behind what counts.
+    pub(super) offset: u64,
+    /// There are batches behind it.
+    pub(super) has_more: bool,
 }
 
 /// What the first segment of an epoch begins with.
@@ -69,6 +85,11 @@ impl Lineage {
             }
         }
         lineage.link(&known, &by_epoch);
+        if let Some(newest) = lineage.newest() {
+            let names = by_epoch.get(&newest.epoch).map_or(&[][..], Vec::as_slice);
+            // What cannot be read is told by whoever walks through it.
+            lineage.open_end = lineage.find_open_end(disk, newest, names).unwrap_or(None);
+        }
         let chained: BTreeSet<Epoch> = lineage.tenures.iter().map(|t| t.epoch).collect();
         lineage.orphans = by_epoch
             .keys()
@@ -76,6 +97,58 @@ impl Lineage {
             .filter(|epoch| !chained.contains(epoch))
             .collect();
         lineage
+    }
+
+    /// None: the last batch that is known to have been durable is not there. `names` are the segments
+    /// of the epoch.
+    fn find_open_end(
+        &self,
+        disk: &dyn Disk,
+        newest: Tenure,
+        names: &[SegmentName],
+    ) -> io::Result<Option<OpenEnd>> {
+        let Some(last_used) = self.last_used.get(&newest.epoch) else {
+            return Ok(None);
+        };
+        let used: Vec<SegmentName> = names
+            .iter()
+            .copied()
+            .filter(|name| name.number <= *last_used)
+            .collect();
+        let mut proven = Lsn(0);
+        if let Some(last) = used.last() {
+            visit_batches(disk, *last, |_, _, durable, _| {
+                proven = proven.max(durable);
+                true
+            })?;
+        }
+        let first = used
+            .iter()
+            .rposition(|name| self.firsts.get(name).is_some_and(|lsn| *lsn <= proven))
+            .unwrap_or(0);
+        let mut next = proven < newest.lsn && newest.seal.end_offset != UNKNOWN_END;
+        let mut end = OpenEnd {
+            segment: newest.segment,
+            offset: SEGMENT_HEADER_BYTES as u64,
+            has_more: false,
+        };
+        let mut last_lsn = Lsn(newest.lsn.0.saturating_sub(1));
+        for name in used.get(first..).unwrap_or(&[]) {
+            visit_batches(disk, *name, |first_lsn, last, _, offset| {
+                if last <= proven {
+                    next |= last == proven;
+                } else if !next || first_lsn.0 != last_lsn.0 + 1 {
+                    end.has_more = true;
+                    return false;
+                }
+                (last_lsn, end.segment, end.offset) = (last, name.number, offset);
+                true
+            })?;
+            if end.has_more {
+                break;
+            }
+        }
+        Ok(next.then_some(end))
     }
 
     /// Finds what an epoch begins with and in which segments it has records.
@@ -209,6 +282,26 @@ impl Lineage {
     }
 }
 
+/// Visits the valid batches of a segment: first and last LSN, durable LSN, end.
+fn visit_batches(
+    disk: &dyn Disk,
+    name: SegmentName,
+    mut visit: impl FnMut(Lsn, Lsn, Lsn, u64) -> bool,
+) -> io::Result<()> {
+    let mut scanner = Scanner::open(disk, name)?;
+    let from = SEGMENT_HEADER_BYTES as u64;
+    scanner.scan(from, &mut |piece| match piece {
+        Piece::Batch {
+            first_lsn,
+            last_lsn,
+            durable,
+            end,
+        } if !visit(first_lsn, last_lsn, durable, end) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })?;
+    Ok(())
+}
+
 /// What a segment begins with, and the LSN of its first valid batch.
 fn first_of(disk: &dyn Disk, name: SegmentName) -> io::Result<(First, Option<Lsn>)> {
     let mut scanner = Scanner::open(disk, name)?;
@@ -216,12 +309,15 @@ fn first_of(disk: &dyn Disk, name: SegmentName) -> io::Result<(First, Option<Lsn
     scanner.set_successor(Lsn(u64::MAX));
     let (mut first, mut first_lsn, mut is_behind_gap) = (First::Nothing, None, false);
     scanner.scan(SEGMENT_HEADER_BYTES as u64, &mut |piece| {
-        let Piece::Record {
-            raw, is_rescued, ..
-        } = piece
-        else {
-            is_behind_gap = true;
-            return ControlFlow::Continue(());
+        let (raw, is_rescued) = match piece {
+            Piece::Record {
+                raw, is_rescued, ..
+            } => (raw, is_rescued),
+            Piece::Gap { .. } => {
+                is_behind_gap = true;
+                return ControlFlow::Continue(());
+            }
+            Piece::Batch { .. } => return ControlFlow::Continue(()),
         };
         match (raw.seal(), first) {
             (Some(seal), First::Nothing) => {

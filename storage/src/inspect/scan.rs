@@ -26,6 +26,15 @@ const LONG_CANDIDATES: u32 = 64;
 
 /// What lies in a segment, in order.
 pub(super) enum Piece<'a> {
+    /// A valid batch; its records come right behind.
+    Batch {
+        first_lsn: Lsn,
+        last_lsn: Lsn,
+        /// Everything up to here was durable when it was sent.
+        durable: Lsn,
+        /// The first byte behind it.
+        end: u64,
+    },
     /// A record in a valid batch, or one that checks out in bytes that are none.
     Record {
         offset: u64,
@@ -42,7 +51,7 @@ pub(super) enum Rest {
     /// The file or what was to be looked at ends there.
     End,
     Zeros,
-    /// Bytes that are no batch, and no batch behind them.
+    /// Bytes that are no batch, and none behind them that counts.
     Torn,
 }
 
@@ -65,6 +74,9 @@ pub(super) struct Scanner<'a> {
     length: u64,
     /// What is behind this byte is not looked at.
     end: u64,
+    /// A gap that begins here or later is no damage: the journal ends there, and what lies behind
+    /// was on its way at the same time.
+    open_end: u64,
     /// True when the journal goes on elsewhere: then torn bytes at the end are a gap.
     has_successor: bool,
     /// Records in a gap at the segment's end are only believed below this LSN: what comes next has it.
@@ -85,6 +97,7 @@ impl<'a> Scanner<'a> {
             file,
             length,
             end: length.min(SCAN_BYTES_MAX),
+            open_end: u64::MAX,
             has_successor: false,
             successor_lsn: Lsn(0),
             buffer: Vec::new(),
@@ -104,6 +117,10 @@ impl<'a> Scanner<'a> {
 
     pub(super) fn stop_at(&mut self, offset: u64) {
         self.end = self.end.min(offset);
+    }
+
+    pub(super) fn set_open_end(&mut self, offset: u64) {
+        self.open_end = offset;
     }
 
     /// The journal goes on elsewhere, with the record `lsn`.
@@ -154,6 +171,15 @@ impl<'a> Scanner<'a> {
                 bytes = self.window(at, needed)?;
             }
             if let Found::Batch(batch) = find_batch(bytes, name, at) {
+                let piece = Piece::Batch {
+                    first_lsn: batch.first_lsn,
+                    last_lsn: batch.last_lsn(),
+                    durable: batch.durable,
+                    end: at + batch.bytes.len() as u64,
+                };
+                if visit(piece).is_break() {
+                    return Ok(end(at, Rest::End));
+                }
                 for (place, raw) in batch.records() {
                     let piece = Piece::Record {
                         offset: at + place as u64,
@@ -176,6 +202,9 @@ impl<'a> Scanner<'a> {
                     looked_again_at = at;
                     self.reopen()?;
                     continue;
+                }
+                if at >= self.open_end {
+                    return Ok(end(at, Rest::Torn));
                 }
                 let gap = Gap {
                     start: at,

@@ -19,14 +19,17 @@ use crate::state::Place;
 /// How far a segment counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
-    /// The journal ends in it, or behind it nothing was written yet.
-    Tail,
+    /// The journal ends in it, or behind it nothing was written yet. A gap at this byte or behind it
+    /// is where it ends.
+    Tail { open_end: u64 },
     /// All of it: the journal goes on in the next one.
     Successor,
     /// Up to where the next tenure sealed it.
     Seal { offset: u64, lsn: Lsn },
     /// Nothing of it: it lies behind the place at which its epoch was sealed.
     BehindSeal,
+    /// Nothing of it: it was on its way together with something before it that never arrived.
+    BehindEnd,
     /// Nothing of it: nobody's chain mentions its epoch.
     Orphan,
 }
@@ -44,10 +47,18 @@ impl Planned {
     /// Whether a record of it counts.
     pub(super) fn counts(&self, lsn: Lsn) -> bool {
         match self.until {
-            Until::Tail | Until::Successor => true,
+            Until::Tail { .. } | Until::Successor => true,
             Until::Seal { lsn: last, .. } => lsn <= last,
-            Until::BehindSeal | Until::Orphan => false,
+            Until::BehindSeal | Until::BehindEnd | Until::Orphan => false,
         }
+    }
+
+    /// Whether anything of it counts.
+    pub(super) fn has_what_counts(&self) -> bool {
+        !matches!(
+            self.until,
+            Until::BehindSeal | Until::BehindEnd | Until::Orphan
+        )
     }
 
     /// A scanner that looks at what counts.
@@ -55,6 +66,9 @@ impl Planned {
         let mut scanner = Scanner::open(disk, self.name)?;
         if let Until::Seal { offset, .. } = self.until {
             scanner.stop_at(offset);
+        }
+        if let Until::Tail { open_end } = self.until {
+            scanner.set_open_end(open_end);
         }
         if let (Until::Seal { .. } | Until::Successor, Some(lsn)) = (self.until, self.next_lsn) {
             scanner.set_successor(lsn);
@@ -71,12 +85,13 @@ pub(super) fn plan(lineage: &Lineage, segments: &[SegmentName]) -> Vec<Planned> 
     let mut planned: Vec<Planned> = Vec::with_capacity(segments.len());
     for name in segments.iter().rev() {
         let until = until(lineage, *name);
-        planned.push(Planned {
+        let this = Planned {
             name: *name,
             until,
             next_lsn,
-        });
-        if !matches!(until, Until::BehindSeal | Until::Orphan) {
+        };
+        planned.push(this);
+        if this.has_what_counts() {
             next_lsn = lineage.firsts.get(name).copied().or(next_lsn);
         }
     }
@@ -90,10 +105,15 @@ fn until(lineage: &Lineage, name: SegmentName) -> Until {
     }
     let last_used = lineage.last_used.get(&name.epoch);
     let Some(successor) = lineage.successor(name.epoch) else {
-        return if last_used.is_some_and(|last| name.number < *last) {
-            Until::Successor
-        } else {
-            Until::Tail
+        return match lineage.open_end {
+            Some(end) if name.number == end.segment => Until::Tail {
+                open_end: end.offset,
+            },
+            Some(end) if name.number > end.segment && end.has_more => Until::BehindEnd,
+            // It was not there a moment ago.
+            Some(end) if name.number > end.segment => Until::Tail { open_end: 0 },
+            _ if last_used.is_some_and(|last| name.number < *last) => Until::Successor,
+            _ => Until::Tail { open_end: u64::MAX },
         };
     };
     let seal = successor.seal;
@@ -143,7 +163,7 @@ pub(super) fn replay(
         from.is_none_or(|from| (planned.name.epoch, planned.name.number) >= from)
     };
     for planned in plan.iter().filter(is_behind) {
-        if matches!(planned.until, Until::BehindSeal | Until::Orphan) {
+        if !planned.has_what_counts() {
             continue;
         }
         let Ok(mut scanner) = planned.scanner(disk) else {
@@ -196,7 +216,7 @@ pub(super) fn replay(
 /// Segments behind the last record that are not there though later ones are: numbers of an epoch
 /// are contiguous, so nobody knows what they held.
 pub(super) fn missing_at_end(plan: &[Planned]) -> Vec<SegmentName> {
-    let is_tail = |planned: &&Planned| planned.until == Until::Tail;
+    let is_tail = |planned: &&Planned| matches!(planned.until, Until::Tail { .. });
     let names: Vec<SegmentName> = plan.iter().filter(is_tail).map(|tail| tail.name).collect();
     let mut missing = Vec::new();
     for pair in names.windows(2) {

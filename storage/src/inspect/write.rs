@@ -186,7 +186,8 @@ impl<'a> Copier<'a> {
         if self.batch.count() == 0 {
             return Ok(());
         }
-        self.batch.close();
+        // Nobody reads it before all of it is durable: whatever is missing later is damage.
+        self.batch.close(Lsn(self.batch.first_lsn.0 - 1));
         let mut offset = self.batch.offset;
         for chunk in self.batch.chunks() {
             let written = self.file.write_all_at(chunk, offset);

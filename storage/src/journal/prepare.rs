@@ -11,7 +11,7 @@ use crate::segment::{SEGMENT_HEADER_BYTES, encode_header};
 use crate::spare::is_no_space;
 
 /// Bytes of zeros in one write, and between two syncs: more would hold up the journal's own syncs.
-const FILL_BYTES: usize = 1 << 20;
+pub(crate) const FILL_BYTES: u32 = 1 << 20;
 const FILL_BYTES_PER_SYNC: u64 = 4 << 20;
 
 /// Creates and locks a segment and writes its header; durable after the next sync.
@@ -21,8 +21,13 @@ pub(crate) fn create_segment(
     name: SegmentName,
     segment_bytes: u32,
     cipher: &TenureCipher,
+    is_direct: bool,
 ) -> io::Result<Option<Prepared>> {
-    let file = disk.open(&name.path(), Open::CreateNew)?;
+    let how = match is_direct {
+        true => Open::CreateNewDirect,
+        false => Open::CreateNew,
+    };
+    let file = disk.open(&name.path(), how)?;
     if !file.try_lock()? {
         return Ok(None);
     }
@@ -63,8 +68,10 @@ fn make_segment(
     is_held: bool,
     is_short: bool,
 ) -> io::Result<Prepared> {
-    let Some(made) = create_segment(&*shared.disk, &*shared.clock, name, bytes, &shared.cipher)?
-    else {
+    let is_direct = shared.options.has_several_in_flight();
+    let (disk, clock) = (&*shared.disk, &*shared.clock);
+    let created = create_segment(disk, clock, name, bytes, &shared.cipher, is_direct)?;
+    let Some(made) = created else {
         return Err(io::Error::other("somebody else locked it at once"));
     };
     if is_held {
@@ -83,7 +90,7 @@ pub(crate) fn fill(
     bytes: u32,
     is_in_time: impl Fn() -> bool,
 ) -> io::Result<()> {
-    let zeros = vec![0; FILL_BYTES.min(bytes as usize)];
+    let zeros = vec![0; FILL_BYTES.min(bytes) as usize];
     let mut at = SEGMENT_HEADER_BYTES as u64;
     let mut unsynced = 0;
     while at < u64::from(bytes) && is_in_time() {

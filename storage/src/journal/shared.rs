@@ -1,10 +1,10 @@
 //! What the store and the tenure's two threads share.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ use crate::position::{Epoch, Lsn, SegmentNumber};
 use crate::state::State;
 use crate::tenure::gate::Gate;
 use crate::watermark::Watermark;
+use crate::writer::Chooser;
 
 /// Told whenever the released position has grown.
 pub(crate) type OnReleased = Arc<dyn Fn(Lsn) + Send + Sync>;
@@ -70,11 +71,17 @@ pub(crate) struct Shared {
     pub(crate) state: Arc<State>,
     pub(crate) pending: Pending,
     pub(crate) watermark: Watermark,
-    /// Wakes the journal's thread.
-    pub(crate) writer_signal: Arc<dyn Signal>,
+    /// Wakes each of the journal's lanes.
+    pub(crate) lanes: Vec<Arc<dyn Signal>>,
+    /// Lanes that have not come to their end.
+    pub(crate) lanes_left: AtomicUsize,
+    pub(crate) chooser: Chooser,
+    /// Above 0: somebody is releasing, and will look once more if it grows.
+    pub(crate) is_releasing: AtomicU32,
     /// Wakes the keeper.
     pub(crate) keeper_signal: Arc<dyn Signal>,
-    pub(crate) prepared: Mutex<VecDeque<Prepared>>,
+    /// The segments that are written or will be.
+    pub(crate) segments: Mutex<BTreeMap<SegmentNumber, Arc<Prepared>>>,
     /// Read descriptors that are kept open.
     pub(crate) readers: Mutex<VecDeque<(SegmentName, Arc<Reader>)>>,
     /// Whether there is space.
@@ -98,7 +105,7 @@ pub(crate) struct Shared {
     pub(crate) bytes_since_checkpoint: AtomicU64,
     /// Let the threads finish what there is, then end.
     pub(crate) is_draining: AtomicBool,
-    /// The journal's thread has come to its end.
+    /// The journal's lanes have come to their end.
     pub(crate) is_writer_done: AtomicBool,
     pub(crate) has_failed: AtomicBool,
 }
@@ -122,14 +129,15 @@ impl Shared {
     /// Refuses appends and wakes the threads, so that they see that it is over.
     pub(crate) fn end(&self) {
         self.pending.end();
-        self.writer_signal.notify();
+        self.wake_lanes();
         self.keeper_signal.notify();
     }
 
     /// Notes what is written and synced, and wakes the keeper if it waits for that.
     pub(crate) fn note_written(&self, segment: SegmentNumber, end_offset: u64) {
         let place = written_place(segment, end_offset);
-        self.written_through.store(place, Ordering::Release);
+        // Lanes may come here in another order than their batches were written.
+        self.written_through.fetch_max(place, Ordering::AcqRel);
         if place >= self.wake_keeper_at.load(Ordering::Acquire) {
             self.wake_keeper_at.store(u64::MAX, Ordering::Release);
             self.keeper_signal.notify();
@@ -178,10 +186,34 @@ impl Shared {
         gate.is_open_for(locked_at) && gate.confirm() && gate.is_open_for(locked_at)
     }
 
-    /// Releases what is durable if the lease is valid at this moment, which is after the sync.
-    /// `locked_at` is that of the segment written last.
-    pub(crate) fn release(&self, locked_at: Duration) {
-        let durable = self.watermark.durable();
+    /// All lanes look what there is.
+    pub(crate) fn wake_lanes(&self) {
+        for lane in &self.lanes {
+            lane.notify();
+        }
+    }
+
+    /// Releases what is durable if the lease is valid at this moment, which is after the sync. The
+    /// one place where anything is released: one thread at a time, in order; whoever comes
+    /// meanwhile leaves it to that one to look once more.
+    pub(crate) fn release(&self) {
+        if self.is_releasing.fetch_add(1, Ordering::AcqRel) > 0 {
+            return;
+        }
+        loop {
+            let seen = self.is_releasing.load(Ordering::Acquire);
+            self.release_durable();
+            let left =
+                self.is_releasing
+                    .compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire);
+            if left.is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn release_durable(&self) {
+        let (durable, locked_at) = self.watermark.durable_and_locked();
         if durable == self.watermark.released() || !self.may_release(locked_at) {
             return;
         }

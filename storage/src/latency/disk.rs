@@ -166,7 +166,7 @@ impl Model {
 impl Disk for LatencyDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
         let operation = match how {
-            Open::CreateNew => Operation::Create,
+            Open::CreateNew | Open::CreateNewDirect => Operation::Create,
             _ => Operation::Open,
         };
         let inner = self.model.run(operation, || self.inner.open(path, how))?;
@@ -174,6 +174,8 @@ impl Disk for LatencyDisk {
             inner,
             model: Arc::clone(&self.model),
             dirty: AtomicU64::new(0),
+            may_overlap: how == Open::CreateNewDirect
+                && self.model.profile.protocol == Protocol::Nfs,
         }))
     }
 
@@ -212,6 +214,9 @@ struct LatencyFile {
     model: Arc<Model>,
     /// Bytes written and not synced.
     dirty: AtomicU64,
+    /// As on an NFS client past its cache, though what is below may be a local file: in a lab, an error
+    /// of the local disk may then be told to the wrong one of several writes.
+    may_overlap: bool,
 }
 
 impl LatencyFile {
@@ -254,6 +259,10 @@ impl DiskFile for LatencyFile {
         let count = self.model.operations(length);
         self.model.finish(began, Operation::Write, count, length);
         result
+    }
+
+    fn may_overlap(&self) -> bool {
+        self.may_overlap
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -9,7 +9,7 @@ use super::control::Input;
 use super::renew::RenewCommand;
 use super::shared::{self, Shared};
 use crate::error::{BeginError, Failure, FollowError};
-use crate::journal::{Callbacks, Journal, JournalOptions};
+use crate::journal::{Callbacks, InFlight, Journal, JournalOptions};
 use crate::position::Epoch;
 use crate::store::Store;
 use crate::tail::{Follower, Progress};
@@ -169,6 +169,11 @@ fn begin(shared: &Arc<Shared>, follower: Follower, epoch: Epoch) -> Result<Arc<S
         segment_bytes: options.segment_bytes,
         checkpoint_bytes: options.checkpoint_bytes,
         preallocate: options.preallocate,
+        in_flight: match options.in_flight {
+            in_flight if shared.sabotage.unordered => InFlight::Unordered(in_flight.most()),
+            in_flight => in_flight,
+        },
+        sync: options.sync,
     };
     let for_failure = Arc::clone(shared);
     let on_failed = move |failure: Failure| {

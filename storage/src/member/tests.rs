@@ -25,6 +25,8 @@ fn options() -> MemberOptions {
         checkpoint_bytes: 1 << 20,
         keys: Default::default(),
         preallocate: false,
+        in_flight: crate::journal::JournalOptions::IN_FLIGHT,
+        sync: crate::journal::SyncMethod::Auto,
     }
 }
 

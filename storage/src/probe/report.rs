@@ -65,6 +65,11 @@ pub struct ProbeReport {
     pub measured: Vec<Measured>,
     /// Durable writes were made in one operation, because that was faster than a write and a sync.
     pub in_one_operation: bool,
+    /// Several durable writes may be under way at once on a journal segment, as they are on NFS.
+    pub may_overlap: bool,
+    /// Bytes of segments that were filled ahead in a second, beside other writes; None if the journal
+    /// does not do that here.
+    pub filled_per_second: Option<f64>,
     /// It was told to stop before its end.
     pub was_stopped: bool,
 }
@@ -74,6 +79,15 @@ impl ProbeReport {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Measured> {
         self.measured.iter().find(|measured| measured.name == name)
+    }
+
+    fn filling(&self) -> Option<Filling> {
+        let beside = self.get(super::measure::BESIDE_FILLING)?;
+        let bytes_per_second = self.filled_per_second?;
+        (!beside.times.is_empty()).then(|| Filling {
+            beside: Line::new(beside),
+            bytes_per_second,
+        })
     }
 
     /// What a prediction needs of it; None when it was stopped too early.
@@ -95,6 +109,8 @@ impl ProbeReport {
         Some(WriteTimes {
             sizes: sizes.iter().map(Line::new).collect(),
             company,
+            may_overlap: self.may_overlap,
+            filling: self.filling(),
         })
     }
 }
@@ -106,6 +122,18 @@ pub struct WriteTimes {
     sizes: Vec<Line>,
     /// So many at once take so many times as long.
     company: Vec<(f64, f64)>,
+    /// The journal would have several under way at once.
+    pub(super) may_overlap: bool,
+    /// What filling segments ahead does to writes, where that is done.
+    pub(super) filling: Option<Filling>,
+}
+
+/// Writes beside the filling of a segment.
+#[derive(Clone, Debug)]
+pub(super) struct Filling {
+    /// Of the first size.
+    beside: Line,
+    pub(super) bytes_per_second: f64,
 }
 
 /// Writes of one size.
@@ -149,9 +177,16 @@ impl Line {
 }
 
 impl WriteTimes {
-    /// The time of a write of `bytes` with `writers` at once, at the quantile `at`.
+    /// The time of a write of `bytes` with `writers` at once, at the quantile `at`; and while a segment
+    /// is filled, which makes every write wait so much longer as it does the smallest.
     #[must_use]
-    pub fn at(&self, bytes: u64, writers: usize, at: f64) -> Duration {
+    pub fn at(&self, bytes: u64, writers: usize, at: f64, is_filling: bool) -> Duration {
+        let longer = match (&self.filling, self.sizes.first()) {
+            (Some(filling), Some(first)) if is_filling => {
+                (filling.beside.at(at).1.exp() - first.at(at).1.exp()).max(0.0)
+            }
+            _ => 0.0,
+        };
         let lines = self.sizes.iter().map(|line| line.at(at));
         let alone = between(lines, (bytes.max(1) as f64).ln()).exp();
         let company = self
@@ -159,7 +194,7 @@ impl WriteTimes {
             .iter()
             .map(|(count, factor)| (count.ln(), *factor));
         let factor = between(company, (writers.max(1) as f64).ln()).max(1.0);
-        Duration::from_nanos((alone * factor) as u64)
+        Duration::from_nanos((alone * factor + longer) as u64)
     }
 }
 

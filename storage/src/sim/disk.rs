@@ -206,6 +206,38 @@ impl DiskFile for SimFile {
         )
     }
 
+    /// Durable by itself, and nothing else with it. On NFS it goes past the host's cache, so it is
+    /// refused by itself, too; locally it is visible before it is durable.
+    fn write_durable_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let length = bytes.len();
+        let write = WriteUnderWay {
+            open: self.open,
+            offset,
+            bytes: bytes.to_owned(),
+        };
+        self.inner.die_if_killed();
+        let mode = self.inner.state.lock().server.mode();
+        if mode == DiskMode::Local {
+            self.write_all_at(bytes, offset)?;
+        }
+        if mode == DiskMode::Nfs {
+            self.inner.set_under_way(Some(write.clone()));
+        }
+        self.call(
+            || format!("write {length} at {offset} durably"),
+            |state| {
+                if self.is_broken(state) {
+                    return Err(eio());
+                }
+                state.server.write_durable(&write)
+            },
+        )
+    }
+
+    fn may_overlap(&self) -> bool {
+        true
+    }
+
     fn sync(&self) -> io::Result<()> {
         let is_split = {
             let mut state = self.inner.state.lock();

@@ -172,8 +172,12 @@ impl Server {
         let found = self.entries.get(path).copied();
         let believes_missing = self.negative.contains(&(host, path.to_owned()));
         let inode = match (how, found) {
-            (Open::CreateNew, Some(_)) => return Err(io::Error::from_raw_os_error(17)),
-            (Open::CreateNew | Open::ReadWrite, None) => self.create(path)?,
+            (Open::CreateNew | Open::CreateNewDirect, Some(_)) => {
+                return Err(io::Error::from_raw_os_error(17));
+            }
+            (Open::CreateNew | Open::CreateNewDirect | Open::ReadWrite, None) => {
+                self.create(path)?
+            }
             (Open::Read | Open::Write, Some(_)) if believes_missing => return Err(missing()),
             (_, Some(inode)) => inode,
             (Open::Read | Open::Write, None) => {
@@ -367,6 +371,32 @@ impl Server {
             }
         }
         outcome
+    }
+
+    /// Makes one write durable, and nothing else.
+    pub(super) fn write_durable(&mut self, write: &WriteUnderWay) -> io::Result<()> {
+        let file = &self.opens[write.open];
+        let inode = file.inode;
+        if !self.is_local() {
+            if file.is_lost {
+                return Err(eio());
+            }
+            let end = write.offset as usize + write.bytes.len();
+            if self.is_full && end > self.inodes[inode].data.len() {
+                return Err(no_space());
+            }
+            self.store(inode, write.offset, &write.bytes);
+            return Ok(());
+        }
+        // It was written before: what survives has it now, whatever of the rest does.
+        let inode = &mut self.inodes[inode];
+        put(&mut inode.durable, write.offset, &write.bytes);
+        let is_this = |change: &mut Change| {
+            matches!(change, Change::Write { offset, bytes }
+                if *offset == write.offset && *bytes == write.bytes)
+        };
+        drop(inode.unsynced.extract_if(.., is_this));
+        Ok(())
     }
 
     /// On the server for good (NFS).

@@ -1,11 +1,12 @@
 //! Reading one segment from a place on.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Cursor, LastBatch};
 use crate::batch::{BATCH_BYTES, BatchView, Found, find_batch};
-use crate::chain::{FirstBatch, Look, damage, first_batch, read_up_to, scan_for_batch};
+use crate::chain::{FirstBatch, Look, batch_at, damage, first_batch, read_up_to, scan_for_batch};
 use crate::cipher::{CipherHeader, Keyring, RecordCipher};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{Damage, FollowError};
@@ -47,7 +48,10 @@ pub(super) struct Tail<'a> {
     bound: Option<Seal>,
     meter: &'a RecoveryMeter,
     pub(super) cursor: Cursor,
-    pub(super) last_batch: Option<LastBatch>,
+    /// The batches read that may not be durable, by what the last of them says.
+    pub(super) unproven: VecDeque<LastBatch>,
+    /// The journal is proven to be durable up to here.
+    pub(super) durable: Lsn,
     /// At the cursor there is something that is no batch.
     pub(super) is_invalid: bool,
 }
@@ -88,7 +92,8 @@ impl<'a> Tail<'a> {
             bound,
             meter,
             cursor,
-            last_batch: None,
+            unproven: VecDeque::new(),
+            durable: Lsn(0),
             is_invalid: false,
         };
         let header = tail.bytes_at(0, SEGMENT_HEADER_BYTES)?;
@@ -102,7 +107,7 @@ impl<'a> Tail<'a> {
             Err(malformed) => malformed,
         };
         // What was never synced is shown on its own host until it fails to reach the server.
-        match first_batch(disk, cursor.segment, Look::Quick)? {
+        match first_batch(disk, cursor.segment, Look::Quick, Lsn(0))? {
             None | Some(FirstBatch::None) => Err(Stop::Restart(format!(
                 "the beginning of `{}` is no longer there",
                 tail.path.display()
@@ -121,7 +126,7 @@ impl<'a> Tail<'a> {
     }
 
     /// Applies batches until there is none, the bound is reached or `budget` is used up.
-    pub(super) fn read(&mut self, budget: u64, look: Look) -> Result<(), Stop> {
+    pub(super) fn read(&mut self, disk: &dyn Disk, budget: u64, look: Look) -> Result<(), Stop> {
         let end = self.cursor.offset.saturating_add(budget);
         let (mut wanted, mut is_again) = (FIRST_READ_BYTES, false);
         while !self.is_at_bound() && self.cursor.offset < end {
@@ -138,7 +143,7 @@ impl<'a> Tail<'a> {
             };
             if is_end {
                 self.is_invalid |= matches!(found, Rest::Invalid);
-                if !self.look_behind(look)? {
+                if !self.look_behind(disk, look)? {
                     return Ok(());
                 }
                 if is_again {
@@ -161,28 +166,41 @@ impl<'a> Tail<'a> {
         Ok(())
     }
 
-    /// Behind what is no batch there must be none: else it is damage, not the journal's end. True: it is
-    /// one now, so it was read wrong before or written since, and is to be read again.
-    fn look_behind(&self, look: Look) -> Result<bool, Stop> {
+    /// Behind what is no batch there must be none that was sent after it was durable: else it is
+    /// damage, not the journal's end. True: there is a batch now, so it was read wrong before or written
+    /// since, and is to be read again.
+    fn look_behind(&self, disk: &dyn Disk, look: Look) -> Result<bool, Stop> {
         let Cursor {
             segment, offset, ..
         } = self.cursor;
         if look != Look::Thorough || self.bound.is_some() {
             return Ok(false);
         }
+        if self.has_come(disk)? {
+            return Ok(true);
+        }
         let after = self.cursor.lsn();
         match scan_for_batch(&*self.file, segment, offset, after)? {
-            Some(place) if place > offset => {
-                Err(damage(&self.path, offset, "the batch there").into())
-            }
-            found => Ok(found.is_some()),
+            None => Ok(false),
+            Some(_) if self.has_come(disk)? => Ok(true),
+            Some(_) => Err(damage(&self.path, offset, "the batch there").into()),
         }
+    }
+
+    /// True if the batch at the cursor is there by now: a living active writes while this reads.
+    fn has_come(&self, disk: &dyn Disk) -> Result<bool, Stop> {
+        let Cursor {
+            segment, offset, ..
+        } = self.cursor;
+        // What this descriptor has read once may come from a cache.
+        let found = batch_at(disk, segment, offset)?;
+        Ok(found.is_some_and(|first_lsn| first_lsn == self.cursor.next_lsn))
     }
 
     fn apply_batches(&mut self, bytes: &[u8], end: u64) -> Result<Rest, Stop> {
         let start = self.cursor.offset;
         let mut at = 0;
-        let mut last = None;
+        let mut recent: VecDeque<(usize, usize, Lsn)> = VecDeque::new();
         let rest = loop {
             if at == bytes.len() {
                 break Rest::More(BATCH_BYTES);
@@ -193,7 +211,10 @@ impl<'a> Tail<'a> {
             match find_batch(&bytes[at..], self.cursor.segment, self.cursor.offset) {
                 Found::Batch(batch) if batch.first_lsn == self.cursor.next_lsn => {
                     self.apply(&batch)?;
-                    last = Some((at, batch.bytes));
+                    self.durable = self.durable.max(batch.durable);
+                    let durable = self.durable;
+                    recent.retain(|(_, _, last_lsn)| *last_lsn > durable);
+                    recent.push_back((at, batch.bytes.len(), batch.last_lsn()));
                     at += batch.bytes.len();
                 }
                 Found::Batch(_) | Found::Invalid => break Rest::Invalid,
@@ -201,15 +222,16 @@ impl<'a> Tail<'a> {
                 Found::Nothing => break Rest::Nothing,
             }
         };
-        if let Some((at, bytes)) = last {
-            let (segment, offset) = (self.cursor.segment, start + at as u64);
-            self.last_batch = Some(LastBatch {
-                segment,
-                offset,
-                bytes: bytes.to_vec(),
-                cipher: self.header,
-            });
-        }
+        self.unproven.retain(|batch| batch.last_lsn > self.durable);
+        let segment = self.cursor.segment;
+        let recent = recent.into_iter().map(|(at, length, last_lsn)| LastBatch {
+            segment,
+            offset: start + at as u64,
+            last_lsn,
+            bytes: bytes[at..at + length].to_vec(),
+            cipher: self.header,
+        });
+        self.unproven.extend(recent);
         Ok(rest)
     }
 

@@ -160,6 +160,11 @@ impl Gate {
         is_alone
     }
 
+    /// True if [`Gate::confirm`] may take its time.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.confirm.is_some()
+    }
+
     /// A renewal that *started* at `started` succeeded: open until `started + lease`.
     pub fn renewed(&self, started: Duration, lease: Duration) {
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);

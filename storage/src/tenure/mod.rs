@@ -5,7 +5,8 @@
 //! a local file system locks end with their process only, so F1 to F4 hold there, too.
 //!
 //! - F1. Once a lock is lost, every write through *the very descriptor* that held it fails, for
-//!   good. Other descriptors write through, and so does one that is opened and locked afterwards.
+//!   good: through the page cache, direct, durable at once, and each of several that are pending. Other
+//!   descriptors write through, and so does one that is opened and locked afterwards.
 //! - F2. A call that returns success late was done before the lock was lost. It proves that its bytes
 //!   are on the server, not that the lock is still held.
 //! - F3. The server takes all locks of a host away together, no earlier than its own lease after
@@ -95,6 +96,25 @@
 //! A block marked *released* was written by an active whose gate was shut for good before, and whose
 //! journal threads had ended: taking over from it needs no wait.
 //!
+//! # Several writes under way
+//!
+//! Of the batches that A has in flight, any may be on the server when C reads, in any order, whole, torn
+//! or not at all; those that land late in a lease takeover may come in any order, too, and while C reads.
+//!
+//! - A acknowledges a batch only once it *and every one before it* was answered with success, and asks the
+//!   gate after that, with the `l` of the last of them (segments are locked in ascending order, so it
+//!   is the greatest). So what is acknowledged is a prefix, and each batch of it was durable before C
+//!   began to read by the very argument above. C reads up to the first batch that is missing: no less than
+//!   that prefix.
+//! - C seals there. What lies behind the hole, or fills it later, is behind the seal. A batch in front
+//!   of the seal is written a second time only with the same bytes in the same place: by A's client
+//!   that repeats a request, or by C, which makes durable what it has read. So the order in
+//!   which late writes come makes no difference, nor how many they are.
+//! - What C has read, and of which no batch behind it says that it was durable, may be visible and not durable
+//!   on a local disk after a crash of the host: C writes *all* of that again before it seals, not only
+//!   the last batch.
+//! - An error fences A before anything behind the failed batch is released: the prefix ends there.
+//!
 //! # A directory that somebody deletes
 //!
 //! A deleted `lock` is not noticed and does no harm: whoever locks the new one still needs the locks of claims and
@@ -118,6 +138,8 @@
 //! it; nothing is lost. Messages already handed to its consumers may be with C's consumers, too.
 //!
 //! # The model
+//!
+//! (It has one batch under way at a time: that any number may be, the simulation in `tests/tenure.rs` shows.)
 //!
 //! `model` (tests only) searches all of this exhaustively within bounds, with the functions that decide
 //! here: `seeker::Seeker`, `gate::GateState`, `claim::verdict`, `lock::writable`, and the walk

@@ -44,6 +44,8 @@ struct Inner {
     told_free: Option<u64>,
     /// Decides which bit of a read is wrong.
     flips: u64,
+    /// Segments bear several writes at once.
+    overlaps: bool,
 }
 
 /// A shared directory in memory that fails as asked. Clones are the same directory.
@@ -62,6 +64,7 @@ struct FaultyFile {
     holds_lock: AtomicBool,
     /// What it goes on seeing.
     stale: Option<Arc<Vec<u8>>>,
+    may_overlap: bool,
 }
 
 fn not_found(path: &Path) -> io::Error {
@@ -213,6 +216,11 @@ impl FaultyDisk {
         inner.tree.apply(&Change::SyncDirectory(parent(path)));
     }
 
+    /// Lets several batches be under way at once in segments made from now on, as NFS does.
+    pub fn let_overlap(&self) {
+        self.lock().overlaps = true;
+    }
+
     /// Limits the bytes.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
@@ -320,13 +328,13 @@ impl Disk for FaultyDisk {
         let exists = self.lock().tree.find(path).is_some();
         let call = match how {
             Open::Read => Call::OpenRead,
-            Open::CreateNew => Call::Create,
+            Open::CreateNew | Open::CreateNewDirect => Call::Create,
             Open::ReadWrite if !exists => Call::Create,
             Open::Write | Open::ReadWrite => Call::OpenWrite,
         };
         let opened = self.call(call, path, |inner, effect| {
             let file = match (inner.tree.find(path), call) {
-                (Some(_), Call::Create) if how == Open::CreateNew => {
+                (Some(_), Call::Create) if how != Open::ReadWrite => {
                     return Err(io::Error::from(io::ErrorKind::AlreadyExists));
                 }
                 (Some(file), _) => file,
@@ -340,9 +348,10 @@ impl Disk for FaultyDisk {
             inner.opened += 1;
             let is_stale = effect == Some(Effect::Stale);
             let stale = is_stale.then(|| Arc::clone(&inner.tree.file(file).seen));
-            Ok((file, inner.opened, stale))
+            let may_overlap = how == Open::CreateNewDirect && inner.overlaps;
+            Ok((file, inner.opened, stale, may_overlap))
         })?;
-        let (file, handle, stale) = opened;
+        let (file, handle, stale, may_overlap) = opened;
         Ok(Box::new(FaultyFile {
             disk: self.clone(),
             file,
@@ -350,6 +359,7 @@ impl Disk for FaultyDisk {
             handle,
             holds_lock: AtomicBool::new(false),
             stale,
+            may_overlap,
         }))
     }
 
@@ -497,6 +507,10 @@ impl DiskFile for FaultyFile {
     fn write_durable_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_all_at(bytes, offset)?;
         self.sync_all_or(Some((offset, bytes.len())))
+    }
+
+    fn may_overlap(&self) -> bool {
+        self.may_overlap
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -9,7 +9,7 @@ use super::keys::{keys, open};
 use crate::clock::{Clock, RealClock};
 use crate::disk::Disk;
 use crate::error::{Failure, FollowError};
-use crate::journal::{Callbacks, Journal, JournalOptions};
+use crate::journal::{Callbacks, Journal, JournalOptions, SyncMethod};
 use crate::state::State;
 use crate::store::{AppendError, Enqueued, NewMessage, ProducerSequence};
 use crate::tail::Follower;
@@ -21,6 +21,8 @@ pub const OPTIONS: JournalOptions = JournalOptions {
     segment_bytes: 4096,
     checkpoint_bytes: u64::MAX,
     preallocate: false,
+    in_flight: JournalOptions::IN_FLIGHT,
+    sync: SyncMethod::Auto,
 };
 
 /// A tenure on a disk.

@@ -320,31 +320,29 @@ impl Inode {
         }
     }
 
-    /// Sectors go out whole, with what else was written to them.
+    /// Sectors go out whole, with what else was written to them, and nothing else does.
     fn sync_part(&mut self, offset: usize, length: usize) {
         let touched = sectors(offset, length);
-        let others = self
-            .dirty
-            .split_last()
-            .map_or(&[][..], |(_, others)| others);
-        let is_apart = others.iter().all(|other| match other {
-            Dirty::Write(at, bytes) => {
-                let other = sectors(*at, bytes.len());
-                other.end <= touched.start || touched.end <= other.start
+        let (start, end) = (touched.start * SECTOR, touched.end * SECTOR);
+        let durable = Arc::make_mut(&mut self.durable);
+        let mut rest = Vec::new();
+        for change in self.dirty.drain(..) {
+            let Dirty::Write(at, bytes) = change else {
+                rest.push(change);
+                continue;
+            };
+            let part = |from: usize, to: usize| {
+                let (from, to) = (from.max(at), to.min(at + bytes.len()));
+                (from < to).then(|| (from, &bytes[from - at..to - at]))
+            };
+            if let Some((at, bytes)) = part(start, end) {
+                put_bytes(durable, at, bytes);
             }
-            Dirty::Length(_) => true,
-        });
-        if !is_apart || self.has_lost {
-            return self.sync();
+            let left = [part(0, start), part(end, usize::MAX)];
+            let left = left.into_iter().flatten();
+            rest.extend(left.map(|(at, bytes)| Dirty::Write(at, bytes.into())));
         }
-        let end = (touched.end * SECTOR).min(self.seen.len());
-        let start = (touched.start * SECTOR).min(end);
-        put_bytes(
-            Arc::make_mut(&mut self.durable),
-            start,
-            &self.seen[start..end],
-        );
-        self.dirty.pop();
+        self.dirty = rest;
     }
 
     fn crashed(&self, path: &Path, habit: Habit, random: &mut Random) -> Inode {

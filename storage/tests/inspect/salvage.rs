@@ -1,6 +1,6 @@
 //! `salvage`: everything that was not hit is there afterwards, in order, and a broker starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use storage::clock::RealClock;
 use storage::inspect::{SalvageError, Salvaged, salvage};
@@ -60,7 +60,16 @@ pub(super) fn judge(
         .values()
         .map(|(_, bodies)| bodies.len())
         .sum();
-    assert_eq!(there.len(), bodies, "{context}: nothing twice");
+    // Of a message that moved more than once, the move in the middle can be lost: nothing says then that
+    // the first and the last record are the same message. All are flagged as redelivered in that case.
+    let mut seen = BTreeSet::new();
+    for (_, body) in started.by_backlog.values().flat_map(|(_, all)| all) {
+        let may_come_twice = saved.is_all_redelivered && world.was_moved(body);
+        assert!(
+            seen.insert(body) || may_come_twice,
+            "{context}: nothing twice"
+        );
+    }
     assert_eq!(bodies as u64, pending, "{context}: as many as told");
     for (body, (_, _, location)) in &world.pending {
         if there.contains(&body[..]) || !world.is_intact(disk, *location) {
@@ -203,7 +212,7 @@ fn a_lost_acknowledgement_brings_its_message_again_flagged() {
     let body = b"second".as_slice();
     let at = bytes.windows(6).position(|window| window == body).unwrap() + 6;
     let disk = disk.copy();
-    disk.flip(&path, at + 32 + 20 + 2);
+    disk.flip(&path, at + 40 + 20 + 2);
     let (out, saved) = save(&disk);
     let started = start(&out);
     let bodies: Vec<&[u8]> = started.by_backlog[&1]
@@ -244,7 +253,7 @@ fn a_lost_commit_leaves_its_transaction_in_doubt() {
         .unwrap()
         + 9;
     let disk = disk.copy();
-    disk.flip(&path, at + 32 + 20 + 1);
+    disk.flip(&path, at + 40 + 20 + 1);
     let (out, saved) = save(&disk);
     assert_eq!(
         (saved.in_doubt_transactions, saved.in_doubt_messages),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use storage::clock::RealClock;
 use storage::disk::{Disk, DiskFile, Open};
 use storage::inspect::{Names, Report, Salvaged, salvage};
-use storage::journal::JournalOptions;
+use storage::journal::{JournalOptions, SyncMethod};
 use storage::{Backlog, BacklogId, Decision, Entry, Location, Position, Store};
 
 use super::support::*;
@@ -42,7 +42,7 @@ pub(crate) fn save(disk: &FaultyDisk) -> (FaultyDisk, Salvaged) {
 }
 
 const SEGMENT_HEADER_BYTES: usize = 64;
-const BATCH_HEADER_BYTES: usize = 32;
+const BATCH_HEADER_BYTES: usize = 40;
 /// Where a record has its kind, and the kind of a moved message.
 const KIND_OFFSET: usize = 16;
 pub(crate) const MOVE: u8 = 15;
@@ -261,6 +261,8 @@ pub(crate) const SMALL: JournalOptions = JournalOptions {
     segment_bytes: 8 << 10,
     checkpoint_bytes: 14 << 10,
     preallocate: false,
+    in_flight: JournalOptions::IN_FLIGHT,
+    sync: SyncMethod::Auto,
 };
 
 impl World {

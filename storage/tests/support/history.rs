@@ -179,6 +179,8 @@ pub(crate) const SMALL: JournalOptions = JournalOptions {
     segment_bytes: 4096,
     checkpoint_bytes: 6000,
     preallocate: false,
+    in_flight: JournalOptions::IN_FLIGHT,
+    sync: storage::journal::SyncMethod::Auto,
 };
 
 /// A store, the model, and how the model was at every LSN.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use storage::journal::{InFlight, SyncMethod};
 use storage::member::{Fence, Sabotage, Takeover};
 use storage::sim::{DiskMode, DiskOptions, HostId, ProcessId, Random, Sim, SimFailure};
 use storage::state::State;
@@ -90,6 +91,11 @@ pub(crate) fn run(plan: &Plan) -> (Result<(), SimFailure>, Arc<Mutex<Ledger>>) {
             false => Default::default(),
         },
         preallocate: random.chance(300),
+        in_flight: match random.below(4) {
+            0 => InFlight::UpTo(1),
+            more => InFlight::Always(1 + more as usize + random.below(3) as usize),
+        },
+        sync: SyncMethod::Auto,
     };
     let ledger = Arc::new(Mutex::new(Ledger::new(is_server_impatient)));
     let sabotage = plan.sabotage;

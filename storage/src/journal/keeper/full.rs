@@ -3,6 +3,7 @@
 //! While the directory is full, what there is goes in this order: the checkpoint that lets dead
 //! segments go, then small segments for acknowledgements. Messages are refused.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -61,10 +62,13 @@ impl Keeper<'_> {
                 self.prepare_took = shared.clock.now().saturating_sub(started);
                 self.prepared_through = number;
                 (shared.callbacks.on_prepared)();
-                shared.prepared.lock().push_back(prepared);
+                let mut segments = shared.segments.lock();
+                segments.insert(number, Arc::new(prepared));
+                drop(segments);
                 self.lengths.insert(name, u64::from(length));
-                shared.pending.set_prepared(number, length);
-                shared.writer_signal.notify();
+                if let Some(lane) = shared.pending.set_prepared(number, length) {
+                    shared.lanes[lane].notify();
+                }
                 if bytes == shared.options.segment_bytes {
                     self.no_space_at = None;
                 }
@@ -290,7 +294,9 @@ impl Keeper<'_> {
         });
         if let Ok(appended) = appended {
             self.nudge = appended.lsn;
-            shared.writer_signal.notify();
+            if let Some(lane) = appended.wakes {
+                shared.lanes[lane].notify();
+            }
         }
     }
 

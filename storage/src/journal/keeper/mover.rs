@@ -302,8 +302,8 @@ impl Keeper<'_> {
     }
 
     fn wake_writer(&self, appended: Appended) {
-        if appended.must_wake {
-            self.shared.writer_signal.notify();
+        if let Some(lane) = appended.wakes {
+            self.shared.lanes[lane].notify();
         }
     }
 
