@@ -12,8 +12,10 @@
 
 use std::time::Duration;
 
-/// The least distance between two batches that are not full.
-const SPACING: Duration = Duration::from_micros(300);
+/// The least distance between two batches that are not full. Closer ones save producers less than they
+/// cost: each is an operation, and each may be one of the few that storage answers late, for which
+/// all that were sent behind it wait.
+const SPACING: Duration = Duration::from_micros(600);
 /// Round trips with company that are judged together.
 const ROUND: u32 = 32;
 /// Company may make a round trip so much longer, in percent; beyond that the depth falls.
@@ -179,7 +181,7 @@ mod tests {
     fn a_long_round_trip_gets_several_at_even_distances() {
         let (mut pace, mut now) = (Pace::new(16), MS);
         alone(&mut pace, &mut now, 3 * MS, 10);
-        assert_eq!(pace.depth(), 10);
+        assert_eq!(pace.depth(), 5);
         pace.sent(now);
         assert_eq!(pace.next_at(), now + SPACING);
         alone(&mut pace, &mut now, 16 * MS, 100);
@@ -205,7 +207,7 @@ mod tests {
         for _ in 0..40 * ROUND {
             pace.arrived(now, now + 3 * MS, false);
         }
-        assert_eq!(pace.depth(), 10);
+        assert_eq!(pace.depth(), 5);
     }
 
     #[test]
@@ -221,7 +223,7 @@ mod tests {
             Duration::from_micros(100),
             REFRESH_TRIPS,
         );
-        assert!(pace.depth() < 10, "storage became faster");
+        assert!(pace.depth() < 5, "storage became faster");
         let one_at_a_time = Pace::new(1);
         assert_eq!(one_at_a_time.depth(), 1);
     }

@@ -142,14 +142,17 @@ impl<'a> Tail<'a> {
                 Rest::Enough => false,
             };
             if is_end {
-                self.is_invalid |= matches!(found, Rest::Invalid);
                 if !self.look_behind(disk, look)? {
+                    self.is_invalid = matches!(found, Rest::Invalid);
                     return Ok(());
                 }
                 if is_again {
                     let offset = self.cursor.offset;
                     return Err(damage(&self.path, offset, "each other read of the batch").into());
                 }
+                // What this descriptor has read once may come from a cache.
+                let opened = disk.open(&self.path, Open::Read);
+                self.file = opened.map_err(|error| FollowError::io(&self.path, error))?;
                 (wanted, is_again) = (FIRST_READ_BYTES, true);
                 continue;
             }
@@ -187,12 +190,11 @@ impl<'a> Tail<'a> {
         }
     }
 
-    /// True if the batch at the cursor is there by now: a living active writes while this reads.
+    /// True if the batch at the cursor is there when it is read through a fresh descriptor.
     fn has_come(&self, disk: &dyn Disk) -> Result<bool, Stop> {
         let Cursor {
             segment, offset, ..
         } = self.cursor;
-        // What this descriptor has read once may come from a cache.
         let found = batch_at(disk, segment, offset)?;
         Ok(found.is_some_and(|first_lsn| first_lsn == self.cursor.next_lsn))
     }
