@@ -157,12 +157,18 @@ fn a_write_that_fails_takes_what_was_sent_behind_it_along() {
     disk.let_overlap();
     let tenure = begin(&disk, 1, SEVERAL);
     let queue = tenure.backlog("queue");
+    // The keeper writes to segments, too: none of its writes may be the one that hangs.
+    wait_for("a prepared segment", || disk.paths("journal").len() > 1);
+    tenure.send(&queue, b"before");
     tenure.settle();
+    let holds = |path: &PathBuf| disk.bytes(path).windows(6).any(|part| part == b"before");
+    let filled = disk.paths("journal").into_iter().find(holds).unwrap();
+    let filled = filled.to_str().unwrap();
     let released = tenure.store.released();
     // The first of two hangs in its sync and then hears of an error; the second arrives at once.
     disk.inject(
         Fault::on(&[Call::Write])
-            .of("journal/")
+            .of(filled)
             .once()
             .with(Effect::Stall(Duration::from_millis(300))),
     );
@@ -170,10 +176,10 @@ fn a_write_that_fails_takes_what_was_sent_behind_it_along() {
     wait_for("a batch on its way", || {
         tenure.store.writing().in_flight > 0
     });
-    let written = disk.count(Call::Sync, "journal/");
+    let written = disk.count(Call::Sync, filled);
     tenure.send(&queue, b"second");
     wait_for("the second batch", || {
-        disk.count(Call::Sync, "journal/") > written
+        disk.count(Call::Sync, filled) > written
     });
     disk.fail_syncs("journal/");
     wait_for("the failure", || tenure.failure().is_some());
