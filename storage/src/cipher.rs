@@ -16,7 +16,7 @@
 //! HKDF(master key, salt, purpose, epoch, number), so it is enough that *within one salt, purpose,
 //! epoch and number* each nonce is used once.
 //!
-//! - *One tenure.* A tenure draws one salt when it begins ([`TenureCipher`]), for all its segments;
+//! - *One tenure.* A tenure draws one salt when it begins (`TenureCipher`), for all its segments;
 //!   the key of each segment follows from it and the segment's number, so that a record can be
 //!   encrypted where its segment is not prepared yet. An LSN is given and its record encrypted in one step under one lock
 //!   (`Pending::append`, `Batch::push`), and LSNs only grow in a tenure. The ciphertext stays in
@@ -32,7 +32,7 @@
 //!   bytes, never decrypted and encrypted again.
 //! - *After a crash* nobody appends to a file: a new tenure has new segments and a new salt.
 //! - *Moves* append a message as a new record, with a new LSN. *Salvage* is a tenure like others.
-//! - *Checkpoints* draw a salt for each file ([`CheckpointCipher`]), each attempt anew, and number
+//! - *Checkpoints* draw a salt for each file (`CheckpointCipher`), each attempt anew, and number
 //!   their frames.
 //! - The records that say where an epoch was sealed, and the frames that tools need without a key
 //!   (head, tenures, end), are authenticated and not encrypted: the tag is computed over them, with the
