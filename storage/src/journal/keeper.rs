@@ -99,11 +99,20 @@ struct Keeper<'a> {
     move_failed_at: Option<Duration>,
     /// Segments with a message that cannot be read: they stay.
     unreadable: BTreeSet<SegmentName>,
-    /// When the segment being filled was begun, and which it is.
-    filling_since: (SegmentNumber, Duration),
+    filling: Filling,
     prepare_took: Duration,
     /// What former tenures left is still to be looked at: see [`Keeper::begin`].
     is_beginning: bool,
+}
+
+/// The segment being filled.
+#[derive(Clone, Copy)]
+struct Filling {
+    segment: SegmentNumber,
+    /// When it was begun.
+    since: Duration,
+    /// What had moved in this tenure until then.
+    moved_bytes: u64,
 }
 
 /// Works until the tenure ends. `first` is the tenure's first segment.
@@ -131,7 +140,11 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
         starts: BTreeMap::new(),
         move_failed_at: None,
         unreadable: BTreeSet::new(),
-        filling_since: (first, shared.clock.now()),
+        filling: Filling {
+            segment: first,
+            since: shared.clock.now(),
+            moved_bytes: 0,
+        },
         prepare_took: PREPARE_GUESS,
         is_beginning: true,
     };
@@ -209,7 +222,11 @@ impl Keeper<'_> {
     /// How full the segment being filled is when the next one is begun: as late as the time allows,
     /// because a segment that waits takes space, too.
     fn prepare_at(&self) -> u64 {
-        let (filling, since) = self.filling_since;
+        let Filling {
+            segment: filling,
+            since,
+            moved_bytes,
+        } = self.filling;
         let pending = &self.shared.pending;
         let segment = u64::from(self.shared.options.segment_bytes);
         if self.is_beginning {
@@ -220,17 +237,28 @@ impl Keeper<'_> {
         }
         let time = self.shared.clock.now().saturating_sub(since);
         let lead = (self.prepare_took * PREPARE_LEAD).as_millis() as u64;
-        // While `lead` passes, so much comes at the rate of this segment until now.
-        let ahead = pending.filled_bytes().saturating_mul(lead) / (time.as_millis() as u64).max(1);
+        // While `lead` passes, so much comes at the rate of this segment until now. What moves there is no
+        // part of the rate: it ends by itself, and the segment that it comes from is to go first.
+        let moved = self.moved_bytes().saturating_sub(moved_bytes);
+        let came = pending.filled_bytes().saturating_sub(moved);
+        let ahead = came.saturating_mul(lead) / (time.as_millis() as u64).max(1);
         segment
             .saturating_sub(ahead)
             .clamp(segment / 4, segment * 3 / 4)
     }
 
+    fn moved_bytes(&self) -> u64 {
+        self.shared.space.moved_bytes.load(Ordering::Relaxed)
+    }
+
     fn note_filling(&mut self) {
         let filled = self.shared.pending.segment();
-        if self.filling_since.0 != filled {
-            self.filling_since = (filled, self.shared.clock.now());
+        if self.filling.segment != filled {
+            self.filling = Filling {
+                segment: filled,
+                since: self.shared.clock.now(),
+                moved_bytes: self.moved_bytes(),
+            };
         }
         // The journal's thread wakes this one when that much is written.
         let segment = u64::from(self.shared.options.segment_bytes);
