@@ -5,16 +5,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use support::{Broker, Finished, TENURE, eventually, run};
-
-fn show(finished: &Finished) -> String {
-    let Finished {
-        status,
-        stdout,
-        stderr,
-    } = finished;
-    format!("{status}\n{stdout}\n{stderr}")
-}
+use support::{Broker, TENURE, eventually, run, show};
 
 fn text(path: &Path) -> String {
     path.display().to_string()

@@ -5,18 +5,9 @@ mod support;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use support::{Broker, Finished, run};
+use support::{Broker, run, show};
 
 const MESSAGES: usize = 40;
-
-fn show(finished: &Finished) -> String {
-    let Finished {
-        status,
-        stdout,
-        stderr,
-    } = finished;
-    format!("{status}\n{stdout}\n{stderr}")
-}
 
 fn produce(broker: &Broker) {
     let sent = run(&[
@@ -29,17 +20,25 @@ fn produce(broker: &Broker) {
     assert!(sent.status.success(), "{}", show(&sent));
 }
 
-/// The segment that has records, and a byte in its middle.
-fn middle_of_the_journal(directory: &Path) -> (PathBuf, u64) {
+/// The segment that has the messages, and a place inside the body of one in its middle: damage to
+/// the frame of a batch that no start replays would cost nothing.
+fn body_of_a_message(directory: &Path) -> (PathBuf, u64) {
+    let part_of_a_body: Vec<u8> = (b'A'..=b'Z').collect();
     let segments = std::fs::read_dir(directory.join("journal")).expect("a journal");
-    let used = |path: &PathBuf| {
-        let bytes = std::fs::read(path).expect("readable");
-        bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) as u64
-    };
     let paths = segments.map(|entry| entry.expect("an entry").path());
-    let all = paths.map(|path| (used(&path), path));
-    let (used, path) = all.max().expect("a segment");
-    (path, used / 2)
+    let bodies = paths.map(|path| {
+        let bytes = std::fs::read(&path).expect("readable");
+        let places = bytes.windows(part_of_a_body.len());
+        let places = places
+            .enumerate()
+            .filter(|(_, part)| *part == part_of_a_body);
+        (places.map(|(at, _)| at as u64).collect::<Vec<_>>(), path)
+    });
+    let (places, path) = bodies
+        .max_by_key(|(places, _)| places.len())
+        .expect("a segment");
+    assert!(places.len() >= MESSAGES, "{path:?}: {places:?}");
+    (path, places[places.len() / 2])
 }
 
 #[test]
@@ -69,7 +68,7 @@ fn a_damaged_journal_is_told_saved_and_started_on() {
     assert!(!saved.exists(), "nothing was written");
 
     broker.kill();
-    let (path, at) = middle_of_the_journal(&directory);
+    let (path, at) = body_of_a_message(&directory);
     let file = std::fs::File::options().read(true).write(true).open(&path);
     let file = file.expect("writable");
     file.write_all_at(&[0xA5; 16], at).expect("written");

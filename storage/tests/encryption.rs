@@ -7,15 +7,14 @@ mod support;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use storage::cipher::KeyId;
-use storage::clock::RealClock;
 use storage::error::FollowError;
-use storage::inspect::{Finding, Kind, Names, Report, SalvageError, Verdict, keys_in_use, salvage};
+use storage::inspect::{Finding, Kind, SalvageError, Verdict, keys_in_use};
 use storage::journal::JournalOptions;
 use storage::sim::Random;
-use storage::{Backlog, BacklogId, Keyring, Lsn};
+use storage::{Backlog, Keyring, Lsn};
 
+use support::inspected::{check, salvage};
 use support::*;
 
 const MARKERS: [&[u8]; 5] = [
@@ -32,29 +31,9 @@ const ROOMY: JournalOptions = JournalOptions {
     ..OPTIONS
 };
 
-struct Plain;
-
-impl Names for Plain {
-    fn name(&self, _: BacklogId, descriptor: &[u8]) -> String {
-        String::from_utf8_lossy(descriptor).into_owned()
-    }
-
-    fn recovered_backlog(&self, id: BacklogId) -> Bytes {
-        format!("recovered {}", id.0).into()
-    }
-
-    fn recovered_transaction(&self, key: &[u8], number: u64) -> Bytes {
-        format!("{}#{number}", String::from_utf8_lossy(key)).into()
-    }
-}
-
-fn check(disk: &FaultyDisk, keys: &Keyring) -> Report {
-    storage::inspect::check(disk, keys, &RealClock::new(), &Plain, &mut |_| {})
-}
-
 fn save(disk: &FaultyDisk, keys: &Keyring) -> Result<FaultyDisk, SalvageError> {
     let out = FaultyDisk::default();
-    salvage(disk, &out, keys, &RealClock::new(), &Plain, &mut |_| {}).map(|_| out)
+    salvage(disk, &out, keys).map(|_| out)
 }
 
 fn files(disk: &FaultyDisk) -> Vec<(PathBuf, Vec<u8>)> {

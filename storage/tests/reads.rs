@@ -7,14 +7,13 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use storage::clock::RealClock;
 use storage::disk::{Disk as _, Open};
-use storage::inspect::{Names, Verdict, check};
+use storage::inspect::Verdict;
 use storage::journal::JournalOptions;
 use storage::tail::Follower;
-use storage::{BacklogId, Epoch, Lsn};
+use storage::{Epoch, Lsn};
 
+use support::inspected::check;
 use support::*;
 
 const SMALL: JournalOptions = JournalOptions {
@@ -136,22 +135,6 @@ fn stale_content_of_any_open_is_read_again() {
     tenure.store.abandon();
 }
 
-struct Plain;
-
-impl Names for Plain {
-    fn name(&self, id: BacklogId, _: &[u8]) -> String {
-        id.0.to_string()
-    }
-
-    fn recovered_backlog(&self, _: BacklogId) -> Bytes {
-        Bytes::new()
-    }
-
-    fn recovered_transaction(&self, _: &[u8], _: u64) -> Bytes {
-        Bytes::new()
-    }
-}
-
 #[test]
 fn a_check_ends_whatever_single_bit_a_read_brings_wrong() {
     let (disk, _) = journal();
@@ -160,9 +143,7 @@ fn a_check_ends_whatever_single_bit_a_read_brings_wrong() {
         let disk = disk.copy();
         let flip = Fault::on(&[Call::Read]).after(nth).once();
         disk.inject(flip.with(Effect::FlipBit));
-        let keys = Default::default();
-        let report = check(&disk, &keys, &RealClock::new(), &Plain, &mut |_| {});
-        verdicts.push(report.verdict);
+        verdicts.push(check(&disk, &keys()).verdict);
     }
     assert!(verdicts.contains(&Verdict::Healthy));
 }

@@ -45,6 +45,17 @@ pub struct Finished {
     pub stderr: String,
 }
 
+/// All that a finished run told, for the message of an assertion.
+#[must_use]
+pub fn show(finished: &Finished) -> String {
+    let Finished {
+        status,
+        stdout,
+        stderr,
+    } = finished;
+    format!("{status}\n{stdout}\n{stderr}")
+}
+
 /// Runs the program to its end; kills it when that takes too long.
 #[must_use]
 pub fn run(arguments: &[&str]) -> Finished {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use storage::clock::RealClock;
-use storage::inspect::{SalvageError, Salvaged, salvage};
+use storage::inspect::{SalvageError, Salvaged};
 
 use super::damage::{Dice, hurt, seeds};
+use super::support::inspected::salvage;
 use super::support::*;
-use super::world::{Plain, SMALL, Started, World, save, start};
+use super::world::{SMALL, Started, World, save, start};
 
 #[test]
 fn a_healthy_journal_is_copied_as_it_is() {
@@ -134,7 +134,7 @@ pub(super) fn random_damage(world: &World, cases: u64) {
         let before = disk.changes().len();
         let out = FaultyDisk::default();
         let context = format!("seed {seed}: {done:?}");
-        let saved = match salvage(&disk, &out, &keys(), &RealClock::new(), &Plain, &mut |_| {}) {
+        let saved = match salvage(&disk, &out, &keys()) {
             Ok(saved) => saved,
             Err(SalvageError::NoJournal) => continue,
             Err(error) => panic!("{context}: {error}"),
@@ -280,35 +280,14 @@ fn a_directory_in_use_a_full_disk_and_an_occupied_one_are_refused() {
     let world = World::new(SMALL);
     let out = FaultyDisk::default();
     out.set_bytes(std::path::Path::new("something"), vec![1]);
-    let refused = salvage(
-        &world.disk,
-        &out,
-        &keys(),
-        &RealClock::new(),
-        &Plain,
-        &mut |_| {},
-    );
+    let refused = salvage(&world.disk, &out, &keys());
     assert!(matches!(refused, Err(SalvageError::NotEmpty { .. })));
     let out = FaultyDisk::default();
     out.set_capacity(Some(1000));
-    let refused = salvage(
-        &world.disk,
-        &out,
-        &keys(),
-        &RealClock::new(),
-        &Plain,
-        &mut |_| {},
-    );
+    let refused = salvage(&world.disk, &out, &keys());
     assert!(matches!(refused, Err(SalvageError::Space { .. })));
     assert!(out.paths("").is_empty(), "nothing was written");
     let empty = FaultyDisk::default();
-    let refused = salvage(
-        &empty,
-        &FaultyDisk::default(),
-        &keys(),
-        &RealClock::new(),
-        &Plain,
-        &mut |_| {},
-    );
+    let refused = salvage(&empty, &FaultyDisk::default(), &keys());
     assert!(matches!(refused, Err(SalvageError::NoJournal)));
 }

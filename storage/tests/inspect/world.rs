@@ -5,39 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use storage::clock::RealClock;
 use storage::disk::{Disk, DiskFile, Open};
-use storage::inspect::{Names, Report, Salvaged, salvage};
+use storage::inspect::{Report, Salvaged};
 use storage::journal::{JournalOptions, SyncMethod};
 use storage::{Backlog, BacklogId, Decision, Entry, Location, Position, Store};
 
 use super::support::*;
 
-/// Test names: the descriptor is the name.
-pub(crate) struct Plain;
-
-impl Names for Plain {
-    fn name(&self, _: BacklogId, descriptor: &[u8]) -> String {
-        String::from_utf8_lossy(descriptor).into_owned()
-    }
-
-    fn recovered_backlog(&self, id: BacklogId) -> Bytes {
-        format!("recovered {}", id.0).into()
-    }
-
-    fn recovered_transaction(&self, key: &[u8], number: u64) -> Bytes {
-        format!("{}#{number}", String::from_utf8_lossy(key)).into()
-    }
-}
-
 pub(crate) fn check(disk: &dyn Disk) -> Report {
-    storage::inspect::check(disk, &keys(), &RealClock::new(), &Plain, &mut |_| {})
+    inspected::check(disk, &keys())
 }
 
 pub(crate) fn save(disk: &FaultyDisk) -> (FaultyDisk, Salvaged) {
     let out = FaultyDisk::default();
-    let saved = salvage(disk, &out, &keys(), &RealClock::new(), &Plain, &mut |_| {});
+    let saved = inspected::salvage(disk, &out, &keys());
     (out, saved.expect("saved"))
 }
 

@@ -3,5 +3,6 @@
 #![allow(unused_imports, reason = "each test file uses another part")]
 
 pub(crate) mod history;
+pub(crate) mod inspected;
 
 pub(crate) use storage::testing::*;
