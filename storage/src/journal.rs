@@ -17,8 +17,8 @@ use tracing::{info, warn};
 
 pub(crate) use self::pace::Pace;
 pub(crate) use self::pending::{Appended, Class, Lane, Pending, Take, Taken};
-use self::prepare::create_segment;
 pub(crate) use self::prepare::{FILL_BYTES, fill};
+use self::prepare::{create_segment, or_nothing};
 pub use self::shared::SpaceStatus;
 pub(crate) use self::shared::{Prepared, Reader, Shared, written_place};
 pub use self::usage::{MovedRecord, SpaceUsage};
@@ -357,18 +357,10 @@ fn create_first(
         Ok(Some((first, is_held)))
     };
     // The name is used again, with the very same batch: whoever saw the first try is not misled.
-    let or_none = |made: io::Result<_>| {
-        if made.as_ref().is_err_and(is_no_space) {
-            match disk.remove(&name.path()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        made
-    };
+    let try_create = |bytes, is_held| or_nothing(disk, name, create(bytes, is_held));
     let free_bytes = disk.free_bytes().unwrap_or(u64::MAX);
     if free_bytes >= 2 * u64::from(segment_bytes) {
-        match or_none(create(segment_bytes, false)) {
+        match try_create(segment_bytes, false) {
             Err(error) if is_no_space(&error) => {}
             made => return made,
         }
@@ -379,5 +371,5 @@ fn create_first(
     );
     // Half of a spare file: the claim may have needed the other half.
     let small = (small_bytes(segment_bytes) / 2).max(SEGMENT_BYTES_MIN / 2);
-    with_spare(disk, || or_none(create(small, true)))
+    with_spare(disk, || try_create(small, true))
 }

@@ -51,9 +51,17 @@ pub(crate) fn prepare_segment(
     is_short: bool,
 ) -> io::Result<Prepared> {
     let made = make_segment(shared, name, bytes, is_held, is_short);
+    or_nothing(&*shared.disk, name, made)
+}
+
+/// Removes what a full directory left of a segment: it would be in the way of the next try.
+pub(crate) fn or_nothing<T>(
+    disk: &dyn Disk,
+    name: SegmentName,
+    made: io::Result<T>,
+) -> io::Result<T> {
     if made.as_ref().is_err_and(is_no_space) {
-        // It would be in the way of the next try.
-        match shared.disk.remove(&name.path()) {
+        match disk.remove(&name.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }

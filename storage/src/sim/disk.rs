@@ -170,6 +170,14 @@ impl SimFile {
         call(&self.inner, self.process, what, perform)
     }
 
+    fn write_of(&self, bytes: &[u8], offset: u64) -> WriteUnderWay {
+        WriteUnderWay {
+            open: self.open,
+            offset,
+            bytes: bytes.to_owned(),
+        }
+    }
+
     /// The next write or sync of a host that was told to fail.
     fn is_broken(&self, state: &mut State) -> bool {
         let host = state.host_of(self.process);
@@ -188,11 +196,7 @@ impl DiskFile for SimFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let length = bytes.len();
-        let write = WriteUnderWay {
-            open: self.open,
-            offset,
-            bytes: bytes.to_owned(),
-        };
+        let write = self.write_of(bytes, offset);
         self.inner.die_if_killed();
         self.inner.set_under_way(Some(write.clone()));
         self.call(
@@ -210,11 +214,7 @@ impl DiskFile for SimFile {
     /// refused by itself, too; locally it is visible before it is durable.
     fn write_durable_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let length = bytes.len();
-        let write = WriteUnderWay {
-            open: self.open,
-            offset,
-            bytes: bytes.to_owned(),
-        };
+        let write = self.write_of(bytes, offset);
         self.inner.die_if_killed();
         let mode = self.inner.state.lock().server.mode();
         if mode == DiskMode::Local {
