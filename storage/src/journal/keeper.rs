@@ -86,7 +86,7 @@ struct Keeper<'a> {
     spare_at: Option<Duration>,
     /// How long the last checkpoint took.
     checkpoint_took: Duration,
-    /// The space was looked at: when, and while which segment was being filled.
+    /// The space was looked at: when, and while which segment was being written.
     space_looked_at: Option<(Duration, SegmentNumber)>,
     /// What was seen then.
     look: Look,
@@ -95,6 +95,8 @@ struct Keeper<'a> {
     lengths: BTreeMap<SegmentName, u64>,
     /// Replay starts of checkpoints that were read, and their bytes.
     starts: BTreeMap<CheckpointName, (ReplayStart, u64)>,
+    /// How long the last moving took.
+    move_took: Duration,
     /// Moving met a full directory.
     move_failed_at: Option<Duration>,
     /// Segments with a message that cannot be read: they stay.
@@ -138,6 +140,7 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
         ages: Ages::default(),
         lengths: BTreeMap::new(),
         starts: BTreeMap::new(),
+        move_took: Duration::ZERO,
         move_failed_at: None,
         unreadable: BTreeSet::new(),
         filling: Filling {
@@ -167,7 +170,9 @@ pub(crate) fn run(shared: &Shared, first: SegmentNumber) {
         }
         // Waits inside of the work may have used up the signal for what came meanwhile.
         if !keeper.has_work() {
-            shared.keeper_signal.wait(Some(keeper.pause()));
+            shared
+                .keeper_signal
+                .wait(Some(keeper.pause().min(keeper.checkpoint_rest())));
         }
     }
 }
@@ -200,14 +205,46 @@ impl Keeper<'_> {
         is_last || self.wants_checkpoint() || (self.wants_segment() && !self.is_full)
     }
 
+    /// Time between two looks at what the space is used for.
     fn pause(&self) -> Duration {
-        if self.look.is_tight() || !self.look.victims(&self.ages, Duration::MAX).is_empty() {
+        let is_worth_a_look = || {
+            let look = &self.look;
+            look.is_tight()
+                || look.is_cramped()
+                || !look.victims(&self.ages, Duration::MAX, false).is_empty()
+        };
+        if is_worth_a_look() {
             LOOK_POLL
         } else if self.is_full || self.checkpoint_failed_at.is_some() {
             FULL_POLL
         } else {
             SPACE_POLL
         }
+    }
+
+    /// Time until a checkpoint may follow the last one.
+    fn checkpoint_rest(&self) -> Duration {
+        let left = self.rested_at().saturating_sub(self.shared.clock.now());
+        match self.look.is_checkpoint_worthwhile() && !left.is_zero() {
+            true => left,
+            false => Duration::MAX,
+        }
+    }
+
+    /// Messages have to move now: together with them the segment being filled is full enough for the
+    /// next one, which would be one too many.
+    fn is_pressing(&self) -> bool {
+        let look = &self.look;
+        look.is_tight()
+            || look.is_cramped() && self.shared.pending.filled_bytes() >= self.press_at()
+    }
+
+    /// How full the segment being filled is when that becomes pressing: moving takes its time, and so do
+    /// two checkpoints, without which nothing goes.
+    fn press_at(&self) -> u64 {
+        let checkpoints = self.checkpoint_took * (1 + CHECKPOINT_REST) * CHECKPOINTS_KEPT as u32;
+        let ahead = self.bytes_in(self.move_took + checkpoints) + self.look.movable_bytes();
+        self.prepare_at().saturating_sub(ahead)
     }
 
     fn wants_segment(&self) -> bool {
@@ -222,29 +259,35 @@ impl Keeper<'_> {
     /// How full the segment being filled is when the next one is begun: as late as the time allows,
     /// because a segment that waits takes space, too.
     fn prepare_at(&self) -> u64 {
-        let Filling {
-            segment: filling,
-            since,
-            moved_bytes,
-        } = self.filling;
         let pending = &self.shared.pending;
         let segment = u64::from(self.shared.options.segment_bytes);
         if self.is_beginning {
             return segment;
         }
-        if segment < LATE_FROM || pending.is_makeshift() || filling != pending.segment() {
+        if segment < LATE_FROM
+            || pending.is_makeshift()
+            || self.filling.segment != pending.segment()
+        {
             return 0;
         }
-        let time = self.shared.clock.now().saturating_sub(since);
-        let lead = (self.prepare_took * PREPARE_LEAD).as_millis() as u64;
-        // While `lead` passes, so much comes at the rate of this segment until now. What moves there is no
-        // part of the rate: it ends by itself, and the segment that it comes from is to go first.
+        let ahead = self.bytes_in(self.prepare_took * PREPARE_LEAD);
+        let latest = match self.look.is_cramped() {
+            true => segment / 8 * 7,
+            false => segment / 4 * 3,
+        };
+        segment.saturating_sub(ahead).clamp(segment / 4, latest)
+    }
+
+    /// What comes in such a time, at the rate of the segment being filled until now. What moves there is
+    /// no part of the rate: it ends by itself.
+    fn bytes_in(&self, time: Duration) -> u64 {
+        let Filling {
+            since, moved_bytes, ..
+        } = self.filling;
         let moved = self.moved_bytes().saturating_sub(moved_bytes);
-        let came = pending.filled_bytes().saturating_sub(moved);
-        let ahead = came.saturating_mul(lead) / (time.as_millis() as u64).max(1);
-        segment
-            .saturating_sub(ahead)
-            .clamp(segment / 4, segment * 3 / 4)
+        let came = self.shared.pending.filled_bytes().saturating_sub(moved);
+        let passed = self.shared.clock.now().saturating_sub(since);
+        came.saturating_mul(time.as_millis() as u64) / (passed.as_millis() as u64).max(1)
     }
 
     fn moved_bytes(&self) -> u64 {
@@ -262,9 +305,16 @@ impl Keeper<'_> {
         }
         // The journal's thread wakes this one when that much is written.
         let segment = u64::from(self.shared.options.segment_bytes);
-        let wake_at = match self.prepared_through <= filled {
-            true => written_place(filled, (segment / 4).max(self.prepare_at())),
-            false => u64::MAX,
+        let (press_at, prepare_at) = (self.press_at(), (segment / 4).max(self.prepare_at()));
+        let wake_at = if self.shared.written_segment() < filled {
+            // From then on the one before can be looked at as a full one.
+            written_place(filled, 0)
+        } else if self.prepared_through > filled {
+            written_place(SegmentNumber(filled.0 + 1), 0)
+        } else if self.look.is_cramped() && self.shared.pending.filled_bytes() < press_at {
+            written_place(filled, press_at)
+        } else {
+            written_place(filled, prepare_at)
         };
         self.shared.wake_keeper_at.store(wake_at, Ordering::Release);
     }
@@ -283,10 +333,13 @@ impl Keeper<'_> {
         let is_needed = self.is_full
             && (self.has_news() || self.idle_checkpoints < CHECKPOINTS_KEPT)
             && now >= self.checkpoint_at + self.full_pause();
-        let rest = self.checkpoint_took * (1 + CHECKPOINT_REST);
-        let is_worthwhile =
-            self.look.is_checkpoint_worthwhile() && now >= self.checkpoint_at + rest;
+        let is_worthwhile = self.look.is_checkpoint_worthwhile() && now >= self.rested_at();
         (is_due || is_needed || is_worthwhile) && !shared.is_draining.load(Ordering::Acquire)
+    }
+
+    /// When a checkpoint that space asks for may follow the last one.
+    fn rested_at(&self) -> Duration {
+        self.checkpoint_at + self.checkpoint_took * (1 + CHECKPOINT_REST)
     }
 
     /// Journal bytes between two checkpoints that nothing but the time of recovery asks for.
@@ -428,11 +481,13 @@ impl Keeper<'_> {
     /// Looks what the space is used for, if it is time, and does what is worth doing.
     fn keep_space(&mut self) {
         let now = self.shared.clock.now();
-        let filled = self.shared.pending.segment();
+        let written = self.shared.written_segment();
         let pause = self.pause();
+        let is_pressing =
+            self.is_pressing() && !self.look.victims(&self.ages, now, true).is_empty();
         let is_fresh =
-            |(at, segment): &(Duration, SegmentNumber)| *segment == filled && now < *at + pause;
-        if self.space_looked_at.as_ref().is_some_and(is_fresh) {
+            |(at, segment): &(Duration, SegmentNumber)| *segment == written && now < *at + pause;
+        if !is_pressing && self.space_looked_at.as_ref().is_some_and(is_fresh) {
             return;
         }
         self.look_at_use();
@@ -445,18 +500,19 @@ impl Keeper<'_> {
             return;
         }
         self.move_failed_at = None;
-        let mut victims = self.look.victims(&self.ages, now);
+        let is_pressing = self.is_pressing();
+        let mut victims = self.look.victims(&self.ages, now, is_pressing);
         victims.retain(|victim| !self.unreadable.contains(&victim.name));
         if !victims.is_empty() {
             // An error is the end of the tenure, which the loop sees by itself.
-            let _ = self.move_out_of(&victims, self.look.is_tight());
+            let _ = self.move_out_of(&victims, is_pressing);
             self.look_at_use();
         }
     }
 
     fn look_at_use(&mut self) {
         let now = self.shared.clock.now();
-        let filled = self.shared.pending.segment();
+        let written = self.shared.written_segment();
         match self.try_look_at_use() {
             Ok(look) => {
                 self.ages.note(&look, now);
@@ -467,7 +523,7 @@ impl Keeper<'_> {
                 warn!(%error, "Cannot look what the journal directory's space is used for.");
             }
         }
-        self.space_looked_at = Some((now, filled));
+        self.space_looked_at = Some((now, written));
     }
 
     fn try_look_at_use(&mut self) -> io::Result<Look> {

@@ -102,7 +102,8 @@ impl Keeper<'_> {
         }
         self.end_batch(&mut batch, true)?;
         if records > 0 {
-            let took_ms = (self.shared.clock.now() - started).as_millis() as u64;
+            self.move_took = self.shared.clock.now().saturating_sub(started);
+            let took_ms = self.move_took.as_millis() as u64;
             info!(
                 segments = victims.len(),
                 records, bytes, took_ms, "Moved pending messages out of sparse segments."

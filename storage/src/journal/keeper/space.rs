@@ -41,6 +41,12 @@ pub(super) struct Full {
     pub(super) is_live: bool,
 }
 
+impl Full {
+    fn is_worth_moving(&self) -> bool {
+        self.is_live && self.live * 100 <= self.bytes * WORTH_PERCENT
+    }
+}
+
 /// One look at the directory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Look {
@@ -66,10 +72,27 @@ impl Look {
         full + self.spare_bytes + self.checkpoint_bytes
     }
 
+    /// What was promised to be enough.
+    fn allowed_bytes(&self) -> u64 {
+        2 * self.live_bytes + 2 * self.segment_bytes
+    }
+
     /// The promise is nearly broken.
     pub(super) fn is_tight(&self) -> bool {
-        let allowed = 2 * self.live_bytes + 2 * self.segment_bytes;
-        self.disk_bytes() + self.segment_bytes / 4 > allowed
+        self.disk_bytes() + self.segment_bytes / 4 > self.allowed_bytes()
+    }
+
+    /// The next segment would break the promise: something that is full has to go first.
+    pub(super) fn is_cramped(&self) -> bool {
+        !self.full.is_empty()
+            && self.spare_segments < 2
+            && self.disk_bytes() + self.segment_bytes > self.allowed_bytes()
+    }
+
+    /// What is live in segments that are worth moving it out of.
+    pub(super) fn movable_bytes(&self) -> u64 {
+        let worth = self.full.iter().filter(|full| full.is_worth_moving());
+        worth.map(|full| full.live).sum()
     }
 
     fn is_before(name: SegmentName, start: ReplayStart) -> bool {
@@ -108,18 +131,17 @@ impl Look {
         with_two > 0 && (with_one >= least(1) || with_two >= least(2))
     }
 
-    /// The segments that live messages are to be moved out of, sparsest first.
-    pub(super) fn victims(&self, ages: &Ages, now: Duration) -> Vec<Full> {
+    /// The segments that live messages are to be moved out of, sparsest first. If it `is_pressing`, also
+    /// those that lose messages by themselves.
+    pub(super) fn victims(&self, ages: &Ages, now: Duration, is_pressing: bool) -> Vec<Full> {
         let in_use = self.full.iter().filter(|full| full.is_live);
         let mut used = in_use.map(|full| full.bytes).sum::<u64>() + self.checkpoint_bytes;
         if used * 100 <= self.live_bytes * BEGIN_PERCENT {
             return Vec::new();
         }
-        let is_tight = self.is_tight();
         let is_candidate = |full: &&Full| {
-            full.is_live
-                && full.live * 100 <= full.bytes * WORTH_PERCENT
-                && (is_tight
+            full.is_worth_moving()
+                && (is_pressing
                     || full.live * 100 <= full.bytes * SPARSE_PERCENT
                     || ages.is_settled(full.name.number, now))
         };
@@ -222,44 +244,48 @@ mod tests {
     fn messages_move_out_of_the_sparsest_segments_until_the_space_is_used_well() {
         let look = look(&[900, 5, 800, 1, 900, 700]);
         let (ages, now) = (Ages::default(), Duration::ZERO);
-        assert_eq!(numbers(&look.victims(&ages, now)), [4, 2]);
+        assert_eq!(numbers(&look.victims(&ages, now, false)), [4, 2]);
     }
 
     #[test]
     fn nothing_moves_where_it_would_free_little() {
-        assert!(
-            look(&[760, 800, 900])
-                .victims(&Ages::default(), Duration::ZERO)
-                .is_empty()
-        );
-        assert!(
-            look(&[0, 0])
-                .victims(&Ages::default(), Duration::ZERO)
-                .is_empty()
-        );
+        let victims = |look: &Look| look.victims(&Ages::default(), Duration::ZERO, true);
+        assert_eq!(victims(&look(&[760, 800, 900])), []);
+        assert_eq!(victims(&look(&[0, 0])), []);
         // Little is wasted in all.
         let mut well_used = look(&[1]);
         well_used.live_bytes = 700;
-        assert!(
-            well_used
-                .victims(&Ages::default(), Duration::ZERO)
-                .is_empty()
-        );
+        assert_eq!(victims(&well_used), []);
     }
 
     #[test]
-    fn a_segment_that_empties_by_itself_is_left_alone_unless_space_is_short() {
+    fn a_segment_that_empties_by_itself_is_left_alone_unless_that_is_pressing() {
         let mut ages = Ages::default();
         let mut look = look(&[400, 990, 400]);
-        look.spare_bytes = SEGMENT;
         ages.note(&look, Duration::ZERO);
-        assert!(look.victims(&ages, Duration::ZERO).is_empty());
+        assert!(look.victims(&ages, Duration::ZERO, false).is_empty());
         look.full[0].live = 300;
         let later = Duration::from_millis(1500);
         ages.note(&look, later);
-        assert_eq!(numbers(&look.victims(&ages, later)), [3]);
-        look.spare_bytes = 3 * SEGMENT;
-        assert_eq!(numbers(&look.victims(&ages, later)), [1]);
+        assert_eq!(numbers(&look.victims(&ages, later, false)), [3]);
+        assert_eq!(numbers(&look.victims(&ages, later, true)), [1]);
+    }
+
+    #[test]
+    fn one_segment_more_is_too_many_while_a_full_one_has_little_in_it() {
+        let mut look = look(&[450]);
+        look.spare_bytes = SEGMENT;
+        look.spare_segments = 1;
+        assert!(look.is_cramped() && !look.is_tight());
+        assert_eq!(look.movable_bytes(), 450);
+        look.spare_segments = 2;
+        assert!(!look.is_cramped(), "it is there already");
+        look.spare_segments = 1;
+        look.live_bytes = 500;
+        assert!(!look.is_cramped());
+        look.live_bytes = 0;
+        look.full.clear();
+        assert!(!look.is_cramped());
     }
 
     #[test]
