@@ -234,6 +234,62 @@ fn fault_that_must_not_end_in_a_takeover_is_held_to_that() {
 }
 
 #[test]
+fn broker_that_loses_the_role_and_gets_it_again_itself_is_its_own_successor() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let addresses = [support::free_address(), support::free_address()];
+    let [active, standby] = [0, 1].map(|index| {
+        let mut arguments = vec!["--listen", &addresses[index], "--http", "127.0.0.1:0"];
+        arguments.extend(support::TENURE);
+        let name = ["up", "down"][index];
+        let broker = support::Broker::start_with(name, &place.path().join("journal"), &arguments);
+        broker.wait_for_role(["active", "standby"][index]);
+        broker
+    });
+    let url = format!("failover:({})", addresses.join(","));
+    let status = [active.http(), standby.http()].join(",");
+    let mark = active.mark();
+    // Both hosts are frozen past the lease, and the standby's longer.
+    let freeze = format!(
+        "kill -STOP {} {}; date +%s.%3N; sleep 3; kill -CONT {}",
+        standby.pid(),
+        active.pid(),
+        active.pid()
+    );
+    let (_directory, report) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let role = active.wait_for_line(mark, "role active epoch 2");
+            standby.signal(Signal::SIGCONT);
+            role
+        });
+        report_of(
+            0,
+            &[
+                "--url",
+                &url,
+                "--status",
+                &status,
+                "--rounds",
+                "1",
+                "--timeout",
+                "30s",
+                "--expect",
+                "either",
+                "--fault-command",
+                &freeze,
+            ],
+        )
+    });
+    let round = &report["rounds"][0];
+    assert_eq!(round["has_stayed"], false, "{round:#}");
+    assert_eq!(round["victim"], round["successor"], "{round:#}");
+    assert_eq!(round["epoch_before"], 1, "{round:#}");
+    assert_eq!(round["epoch_after"], 2, "{round:#}");
+    let took = round["acknowledged_us"].as_u64().expect("served again");
+    assert!(took > 3_000_000, "{round:#}");
+    assert!(round["ports_open_us"].as_u64() <= Some(took), "{round:#}");
+}
+
+#[test]
 fn message_hidden_from_the_ledger_fails_the_verdict() {
     let (directory, report) = report_of(2, &["--rounds", "1", "--sabotage", "lose"]);
     assert_eq!(report["passed"], false);

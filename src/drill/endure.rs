@@ -37,6 +37,7 @@ impl Stage<'_> {
         let stayed = active == underway.victim && after == underway.round.epoch_before;
         underway.round.has_stayed = stayed;
         if active == underway.victim {
+            underway.successor = underway.victim;
             underway.round.successor.clone_from(&underway.round.victim);
         }
         if !stayed && expected == Expectation::Stay {

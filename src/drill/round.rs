@@ -35,7 +35,8 @@ pub(super) struct Underway {
     pub(super) round: Round,
     fault: Fault,
     pub(super) victim: usize,
-    successor: usize,
+    /// Who takes over, or is to. The victim itself where it got the role again.
+    pub(super) successor: usize,
     victim_pid: Option<i32>,
     frozen: Option<fault::Frozen>,
 }
@@ -405,7 +406,11 @@ impl Stage<'_> {
         let firsts = self.witness.firsts();
         let after = |at_us: Option<u64>| at_us.map(|at_us| at_us.saturating_sub(fault_us));
         round.milestones.probe_acknowledged_us = after(firsts.probe_us);
-        round.milestones.acknowledged_us = after(firsts.load_us);
+        // Nobody but the silence tells one tenure of a broker from its next.
+        round.milestones.acknowledged_us = match successor == underway.victim {
+            true => after(firsts.silence_ended_us),
+            false => after(firsts.load_us),
+        };
         round.milestones.delivered_us = after(firsts.delivered_us);
         round.epoch_after = self
             .pair

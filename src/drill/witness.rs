@@ -54,8 +54,9 @@ struct Disturbance {
     delivered_us: Option<u64>,
     /// The first acknowledgement to the load after the resumption, whoever gave it.
     recovered_us: Option<u64>,
-    /// The longest time without an acknowledgement to the load.
+    /// The longest time without an acknowledgement to the load, and the acknowledgement that ended it.
     silence_us: u64,
+    silence_ended_us: Option<u64>,
     /// Its round has ended: what follows is the calm before the next one, but the victim stays
     /// deposed, and sends that were due before the takeover may still be made up for.
     is_over: bool,
@@ -79,6 +80,8 @@ pub(super) struct Firsts {
     pub(super) delivered_us: Option<u64>,
     /// After the resumption, whoever acknowledged.
     pub(super) recovered_us: Option<u64>,
+    /// After the longest silence, whoever acknowledged.
+    pub(super) silence_ended_us: Option<u64>,
 }
 
 /// Collects from all clients at once.
@@ -215,6 +218,7 @@ impl Witness {
             delivered_us: None,
             recovered_us: None,
             silence_us: 0,
+            silence_ended_us: None,
             is_over: false,
         });
         fault_us
@@ -252,6 +256,7 @@ impl Witness {
                 load_us: since.load_us,
                 delivered_us: since.delivered_us,
                 recovered_us: since.recovered_us,
+                silence_ended_us: since.silence_ended_us,
             })
     }
 
@@ -375,7 +380,10 @@ impl Inner {
             && !since.is_over
         {
             let silence_us = at_us.saturating_sub(before_us.max(since.fault_us));
-            since.silence_us = since.silence_us.max(silence_us);
+            if silence_us > since.silence_us && at_us > since.fault_us {
+                since.silence_us = silence_us;
+                since.silence_ended_us = Some(at_us);
+            }
             if since.resumed_us.is_some_and(|resumed| at_us >= resumed) {
                 since.recovered_us.get_or_insert(at_us);
             }
@@ -455,7 +463,8 @@ mod tests {
         let fault = witness.fault(0, 1);
         answer(&witness, Sender::Load(Some(0)), fault, fault + 1);
         answer(&witness, Sender::Probe(0), fault, fault + 2);
-        assert_eq!(witness.firsts(), Firsts::default());
+        let firsts = witness.firsts();
+        assert_eq!((firsts.probe_us, firsts.load_us), (None, None));
         answer(&witness, Sender::Probe(1), fault, fault + 30);
         answer(&witness, Sender::Load(Some(1)), fault, fault + 40);
         answer(&witness, Sender::Load(Some(1)), fault, fault + 50);
@@ -477,6 +486,13 @@ mod tests {
         answer(&witness, Sender::Load(Some(0)), fault, after);
         assert_eq!(witness.firsts().recovered_us, Some(after));
         assert_eq!(witness.silence_us(), Some(after - (fault + 30)));
+        assert_eq!(witness.firsts().silence_ended_us, Some(after));
+        answer(&witness, Sender::Load(Some(0)), fault, after + 10);
+        assert_eq!(
+            witness.firsts().silence_ended_us,
+            Some(after),
+            "the longest"
+        );
         assert_eq!(witness.firsts().load_us, None, "no takeover");
     }
 
