@@ -20,6 +20,7 @@ use super::destination::Destinations;
 use super::dispatcher::Dispatcher;
 use super::expiry::Expired;
 use super::producer::Forgotten;
+use super::releases::{self, Releases};
 use super::schedule::{self, Scheduler};
 use super::security::{Permits, Standing};
 use super::subscription::Subscription;
@@ -69,7 +70,7 @@ pub struct Broker {
     usage: Usage,
     background: Arc<Background>,
     dispatcher: Dispatcher,
-    released: Arc<watch::Sender<Lsn>>,
+    releases: Arc<Releases>,
     phase: watch::Sender<Phase>,
     pub(super) destinations: RwLock<Destinations>,
     pub(super) routes_version: AtomicU64,
@@ -133,12 +134,12 @@ impl Broker {
     /// Builds the destinations from the journal's backlogs and starts to serve them.
     #[must_use]
     pub fn start(store: Arc<Store>, options: BrokerOptions, runtime: Handle) -> Arc<Broker> {
-        let released = Arc::new(watch::Sender::new(store.released()));
+        let releases = Arc::new(Releases::new(store.released()));
         let usage = Usage::new(&options.limits, options.memory_bytes);
         let id = BrokerId::new(format!("ID:{}-{}", options.name, store.epoch()));
         let broker = Arc::new(Broker {
             background: Background::new(runtime.clone()),
-            dispatcher: Dispatcher::new(Arc::clone(&released)),
+            dispatcher: Dispatcher::new(Arc::clone(&releases)),
             usage,
             options,
             runtime,
@@ -156,18 +157,14 @@ impl Broker {
             numbers: AtomicU64::new(1),
             attendance: Arc::default(),
             id,
-            released: Arc::clone(&released),
+            releases: Arc::clone(&releases),
             store,
         });
         broker.restore();
         broker.restore_prepared();
-        broker.store.on_released(Box::new(move |lsn| {
-            released.send_if_modified(|known| {
-                let has_grown = lsn > *known;
-                *known = lsn.max(*known);
-                has_grown
-            });
-        }));
+        broker
+            .store
+            .on_released(Box::new(move |lsn| releases.advance(lsn)));
         let owner = Arc::downgrade(&broker);
         broker.store.on_moved(move |moved| {
             if let Some(broker) = owner.upgrade() {
@@ -175,13 +172,11 @@ impl Broker {
             }
         });
         // Released between the first look and the callback.
-        let now = broker.store.released();
-        broker
-            .released
-            .send_modify(|known| *known = now.max(*known));
+        broker.releases.advance(broker.store.released());
         broker.make_startup_destinations();
         broker.advise_master();
         broker.runtime.spawn(lifecycle::run(Arc::clone(&broker)));
+        broker.runtime.spawn(releases::run(Arc::clone(&broker)));
         broker.runtime.spawn(dispatcher::run(Arc::clone(&broker)));
         broker.runtime.spawn(expiry::run(Arc::clone(&broker)));
         broker.runtime.spawn(schedule::run(Arc::clone(&broker)));
@@ -272,10 +267,10 @@ impl Broker {
         &self.id
     }
 
-    /// Watches what the journal has released.
+    /// What the journal has released, to wait for more.
     #[must_use]
-    pub fn watch_released(&self) -> watch::Receiver<Lsn> {
-        self.released.subscribe()
+    pub fn releases(&self) -> &Releases {
+        &self.releases
     }
 
     /// Waits until what a receipt stands for is certain. False: the broker ended before.
@@ -283,9 +278,8 @@ impl Broker {
         let Receipt::At(lsn) = receipt else {
             return true;
         };
-        let mut released = self.released.subscribe();
         tokio::select! {
-            reached = released.wait_for(|known| *known >= lsn) => reached.is_ok(),
+            () = self.releases.reach(lsn) => true,
             () = self.ended() => false,
         }
     }
@@ -293,7 +287,7 @@ impl Broker {
     /// What the journal has released.
     #[must_use]
     pub fn released(&self) -> Lsn {
-        *self.released.borrow()
+        self.releases.lsn()
     }
 
     /// Opens a connection. One with the same id, whose client has come back over another socket, is

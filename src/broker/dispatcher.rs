@@ -6,18 +6,20 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use storage::Lsn;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::queue::Queue;
+use super::releases::Releases;
 use super::topic::{Subscriber, offer};
 use super::{Broker, Message};
 
 /// What waits for the journal to release more.
 pub(crate) struct Dispatcher {
-    released: Arc<watch::Sender<Lsn>>,
+    releases: Arc<Releases>,
     /// Nearly in order; one that is not waits a little longer than it must.
     waiting: Mutex<VecDeque<(Lsn, Visit)>>,
-    wake: Notify,
+    /// For the first of them.
+    wake: Arc<Notify>,
 }
 
 /// What is to be done.
@@ -32,11 +34,11 @@ pub(super) enum Visit {
 }
 
 impl Dispatcher {
-    pub(super) fn new(released: Arc<watch::Sender<Lsn>>) -> Self {
+    pub(super) fn new(releases: Arc<Releases>) -> Self {
         Dispatcher {
-            released,
+            releases,
             waiting: Mutex::default(),
-            wake: Notify::new(),
+            wake: Arc::default(),
         }
     }
 
@@ -47,27 +49,39 @@ impl Dispatcher {
 
     /// Does something when `lsn` is released.
     pub(super) fn at(&self, lsn: Lsn, visit: Visit) {
-        self.waiting.lock().push_back((lsn, visit));
-        if lsn <= *self.released.borrow() {
-            self.wake.notify_one();
+        let is_first = {
+            let mut waiting = self.waiting.lock();
+            waiting.push_back((lsn, visit));
+            waiting.len() == 1
+        };
+        if is_first {
+            self.releases.wake_at(lsn, &self.wake);
         }
     }
 
-    fn next(&self, released: Lsn) -> Option<Visit> {
-        let mut waiting = self.waiting.lock();
-        match waiting.front() {
-            Some((lsn, _)) if *lsn <= released => waiting.pop_front().map(|(_, visit)| visit),
-            _ => None,
+    /// The first that can be done; before the answer is "none", the task is to be woken for it.
+    fn next(&self) -> Option<Visit> {
+        let released = self.releases.lsn();
+        let first = {
+            let mut waiting = self.waiting.lock();
+            match waiting.front() {
+                Some((lsn, _)) if *lsn <= released => {
+                    return waiting.pop_front().map(|(_, visit)| visit);
+                }
+                first => first.map(|(lsn, _)| *lsn),
+            }
+        };
+        if let Some(lsn) = first {
+            self.releases.wake_at(lsn, &self.wake);
         }
+        None
     }
 }
 
 /// Runs until the broker has ended.
 pub(super) async fn run(broker: Arc<Broker>) {
-    let mut released = broker.watch_released();
     loop {
-        let now = *released.borrow_and_update();
-        while let Some(visit) = broker.dispatcher().next(now) {
+        while let Some(visit) = broker.dispatcher().next() {
             match visit {
                 Visit::Queue(queue) => queue.visit(&broker),
                 Visit::Schedule => broker.wake_scheduler(),
@@ -76,7 +90,6 @@ pub(super) async fn run(broker: Arc<Broker>) {
             }
         }
         tokio::select! {
-            changed = released.changed() => if changed.is_err() { return },
             () = broker.dispatcher().wake.notified() => {}
             () = broker.ended() => return,
         }

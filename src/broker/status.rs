@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use openwire::{Destination, DestinationKind};
 use serde::Serialize;
-use storage::journal::SpaceUsage;
+use storage::journal::{SpaceUsage, SyncMethod};
+use storage::store::Writing;
 
 use super::destination::Target;
 use super::queue::Counters;
@@ -28,6 +29,8 @@ pub struct BrokerStatus {
     pub scheduled_messages: usize,
     /// How the journal directory's space is used.
     pub space: SpaceStatus,
+    /// How the journal is being written.
+    pub writing: WritingStatus,
     /// Queues, topics and durable subscriptions, by name.
     pub destinations: Vec<DestinationStatus>,
 }
@@ -47,6 +50,36 @@ impl From<SpaceUsage> for SpaceStatus {
         SpaceStatus {
             usage,
             bound_bytes: 2 * usage.live_bytes + 2 * usage.segment_bytes,
+        }
+    }
+}
+
+/// How the journal is being written.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct WritingStatus {
+    /// Batches under way.
+    pub in_flight: usize,
+    /// How many may be under way at once, as storage is now.
+    pub depth: usize,
+    /// The usual time of a durable write while no other is under way, in microseconds; null until
+    /// one was measured.
+    pub round_trip_us: Option<u64>,
+    /// How a batch is made durable: `dsync` or `fdatasync`; `measuring` at a tenure's beginning.
+    pub method: &'static str,
+}
+
+impl From<Writing> for WritingStatus {
+    fn from(writing: Writing) -> Self {
+        let round_trip_us = writing.round_trip.as_micros() as u64;
+        WritingStatus {
+            in_flight: writing.in_flight,
+            depth: writing.depth,
+            round_trip_us: (round_trip_us > 0).then_some(round_trip_us),
+            method: match writing.sync {
+                SyncMethod::Auto => "measuring",
+                SyncMethod::Dsync => "dsync",
+                SyncMethod::Fdatasync => "fdatasync",
+            },
         }
     }
 }
@@ -114,6 +147,7 @@ impl Broker {
             transactions: self.in_doubt(),
             scheduled_messages: self.scheduled_len(),
             space: self.store().space().into(),
+            writing: self.store().writing().into(),
             destinations,
         }
     }

@@ -15,7 +15,7 @@ use openwire::{
 };
 use storage::Lsn;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::OpenWireOptions;
@@ -152,7 +152,9 @@ pub(super) struct ConnectionTask {
     pub(super) goodbye: Option<Goodbye>,
     /// The large frame that is arriving is let in.
     pub(super) large_pass: Option<LargePass>,
-    released: watch::Receiver<Lsn>,
+    /// Has a permit when the journal has released what was last awaited.
+    released: Arc<Notify>,
+    awaited: Lsn,
     phase: watch::Receiver<Phase>,
     replaced: Option<watch::Receiver<bool>>,
     unanswered: VecDeque<(Lsn, Answer)>,
@@ -195,7 +197,8 @@ impl ConnectionTask {
             deferred: Vec::new(),
             goodbye: None,
             large_pass: None,
-            released: broker.watch_released(),
+            released: Arc::default(),
+            awaited: Lsn(0),
             phase: broker.watch_phase(),
             replaced: None,
             unanswered: VecDeque::new(),
@@ -264,7 +267,7 @@ impl ConnectionTask {
 
     async fn wait(&mut self, is_held_back: bool) -> Result<Woken, End> {
         let may_read = self.may_read();
-        let waits_for_journal = !self.unanswered.is_empty() || self.is_choked();
+        self.await_release();
         let wakes_at = self.wakes_at(is_held_back);
         // While nothing may be written, room in the socket is of no interest.
         let ready = async {
@@ -293,7 +296,7 @@ impl ConnectionTask {
             biased;
             _ = self.phase.changed() => Ok(Woken::Phase),
             () = replaced => Ok(Woken::Replaced),
-            _ = self.released.changed(), if waits_for_journal => Ok(Woken::Journal),
+            () = self.released.notified() => Ok(Woken::Journal),
             () = outbox => Ok(Woken::Outbox),
             () = self.waiting.called() => Ok(Woken::Room),
             ready = ready => Ok(ready.map(|()| Woken::Socket)?),
@@ -374,10 +377,11 @@ impl ConnectionTask {
             if self.unanswered.is_empty() && self.wire.outgoing.is_empty() {
                 return Err(End::BrokerEnds);
             }
+            self.await_release();
             tokio::select! {
                 biased;
                 _ = self.phase.changed() => return Err(End::Fenced),
-                _ = self.released.changed() => {}
+                () = self.released.notified() => {}
                 () = tokio::time::sleep(HELD_BACK) => {}
             }
         }
@@ -616,12 +620,27 @@ impl ConnectionTask {
         }
     }
 
+    /// Has this task woken for the next answer, or, while too much waits to be written, for any release.
+    fn await_release(&mut self) {
+        let released = self.broker.released();
+        let wanted = match self.unanswered.front() {
+            Some((lsn, _)) => *lsn,
+            None if self.is_choked() => Lsn(released.0 + 1),
+            None => return,
+        };
+        // What was awaited earlier comes earlier, or has come.
+        if self.awaited <= released || wanted < self.awaited {
+            self.broker.releases().wake_at(wanted, &self.released);
+            self.awaited = wanted;
+        }
+    }
+
     /// Answers what the journal has released.
     fn answer_released(&mut self) {
         if self.unanswered.is_empty() {
             return;
         }
-        let released = *self.released.borrow_and_update();
+        let released = self.broker.released();
         while let Some((_, answer)) = self.unanswered.pop_front_if(|(lsn, _)| *lsn <= released) {
             self.give(answer);
         }
