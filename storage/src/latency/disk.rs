@@ -21,7 +21,8 @@ const PARALLEL_MAX: u64 = 64;
 /// Wraps a disk so that each operation takes as long as it would elsewhere.
 ///
 /// The operation happens at once; then the thread sleeps until the profile's time is over. What it really
-/// took is part of that time, so a profile cannot make a disk faster than it is. Operations of several
+/// took is part of that time, so a profile cannot make a disk faster than it is. What this host takes
+/// to wake the thread is part of it, too. Operations of several
 /// threads overlap; only the caps make them wait for each other. Caps count the operations of this process:
 /// two brokers on one host have them twice.
 pub struct LatencyDisk {
@@ -47,6 +48,7 @@ impl LatencyDisk {
             clock,
             profile,
             random: AtomicU64::new(seed),
+            late_ns: AtomicU64::new(0),
         };
         LatencyDisk {
             inner,
@@ -86,7 +88,14 @@ struct Model {
     /// Held for a few additions, never while anybody sleeps.
     caps: Mutex<Vec<(Unit, Bucket)>>,
     random: AtomicU64,
+    /// How late a sleep usually ends, in nanoseconds: each begins to end that much earlier.
+    late_ns: AtomicU64,
 }
+
+/// The lateness follows what is measured by such a part, and by so much at most: a thread that did not get
+/// a processor tells nothing of the clock.
+const LATE_PART: i64 = 8;
+const LATE_STEP_NS: i64 = 4_000;
 
 impl Model {
     /// Runs an operation and sleeps for what is left of its time. What fails takes as long.
@@ -114,10 +123,24 @@ impl Model {
             took += Duration::from_secs_f64(bytes as f64 / cap.rate);
         }
         let end = self.admit(began, operations, bytes) + took;
-        let left = end.saturating_sub(self.clock.now());
-        if !left.is_zero() {
-            self.clock.sleep(left);
+        self.sleep_until(end);
+    }
+
+    /// Not later than that on average: a host needs its time to wake a thread, more than a tenth of a
+    /// millisecond in a virtual machine, and storage that takes as long as that is not to take twice as long.
+    fn sleep_until(&self, end: Duration) {
+        let now = self.clock.now();
+        let late_ns = self.late_ns.load(Ordering::Relaxed);
+        let wanted = end.saturating_sub(now + Duration::from_nanos(late_ns));
+        if wanted.is_zero() {
+            return;
         }
+        self.clock.sleep(wanted);
+        let slept = self.clock.now().saturating_sub(now);
+        let measured_ns = slept.saturating_sub(wanted).as_nanos() as i64;
+        let step = (measured_ns - late_ns as i64) / LATE_PART;
+        let late_ns = late_ns as i64 + step.clamp(-LATE_STEP_NS, LATE_STEP_NS);
+        self.late_ns.store(late_ns.max(0) as u64, Ordering::Relaxed);
     }
 
     /// When the caps let it begin.
