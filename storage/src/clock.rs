@@ -16,6 +16,11 @@ pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since 1970, for people and message timestamps; it may jump.
     fn wall_ms(&self) -> u64;
 
+    /// Processor time of the calling thread; zero where nobody counts it.
+    fn processor_time(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Suspends the calling thread.
     fn sleep(&self, duration: Duration);
 

@@ -115,10 +115,13 @@ pub(super) async fn main(args: CompareArgs) -> anyhow::Result<ExitCode> {
         () = stopped() => bail!("stopped"),
     };
     shown.finish_and_clear();
-    let columns = outcome?;
+    let (expectation, columns) = outcome?;
     print!("{}", text(&args, &columns));
     if let Some(path) = &args.json {
-        write(path, &format!("{:#}\n", document(&args, &columns)))?;
+        write(
+            path,
+            &format!("{:#}\n", document(&args, &expectation, &columns)),
+        )?;
     }
     if let Some(path) = &args.svg {
         write(
@@ -158,7 +161,7 @@ async fn run(
     args: &CompareArgs,
     targets: &[Target],
     shown: &ProgressBar,
-) -> anyhow::Result<Vec<Column>> {
+) -> anyhow::Result<(Expectation, Vec<Column>)> {
     let time = Duration::from_secs_f64(args.seconds);
     shown.set_length(targets.len() as u64 * (args.producers.len() as u64 + 1) + 1);
     say(shown, "measuring the broker's own work");
@@ -193,7 +196,7 @@ async fn run(
             outcomes,
         });
     }
-    Ok(columns)
+    Ok((expectation, columns))
 }
 
 /// A line where there is no bar.
@@ -350,7 +353,7 @@ fn advice(columns: &[Column]) -> String {
 }
 
 /// Times in microseconds.
-fn document(args: &CompareArgs, columns: &[Column]) -> Value {
+fn document(args: &CompareArgs, expectation: &Expectation, columns: &[Column]) -> Value {
     let outcome = |outcome: &Outcome| {
         let us = |time: Duration| time.as_micros() as u64;
         json!({
@@ -376,6 +379,7 @@ fn document(args: &CompareArgs, columns: &[Column]) -> Value {
     json!({
         "message_bytes": args.size,
         "targets": columns.iter().map(target).collect::<Value>(),
+        "own_work": expectation.document(),
         "advice": advice(columns),
     })
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::{Value, json};
 use storage::latency;
 use storage::probe::{Load, Overhead, Prediction, ProbeReport, Stop, predict, probe};
 
@@ -45,10 +46,26 @@ impl Expectation {
         let (waiting, [woken]) = own_work(Some(WAITING), [work(1)]).await?;
         let alone = alone.saturating_sub(at_once);
         Ok(Expectation {
-            overhead: Overhead { alone, busy },
+            overhead: Overhead {
+                alone,
+                busy,
+                processors: std::thread::available_parallelism()
+                    .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+            },
             waking: woken.saturating_sub(waiting).saturating_sub(alone),
             waiting,
             body_bytes,
+        })
+    }
+
+    /// For machines, in microseconds.
+    pub(super) fn document(&self) -> Value {
+        let us = |time: Duration| (time.as_nanos() as f64 / 100.0).round() / 10.0;
+        json!({
+            "alone_us": us(self.overhead.alone),
+            "busy_us": us(self.overhead.busy),
+            "waking_us": us(self.waking),
+            "waiting_us": us(self.waiting),
         })
     }
 

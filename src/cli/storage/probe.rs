@@ -266,7 +266,7 @@ fn document(
         "operations": report.measured.iter().map(operation).collect::<Value>(),
         "durable_writes_in_one_operation": report.in_one_operation,
         "several_at_once": report.may_overlap,
-        "filled_bytes_per_second": report.filled_per_second,
+        "filled_bytes_per_second": report.filled.map(|filled| filled.bytes_per_second),
         "was_stopped": report.was_stopped,
         "message_bytes": size,
         "predicted": predicted.collect::<Value>(),

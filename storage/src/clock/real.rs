@@ -36,6 +36,10 @@ impl Clock for RealClock {
         })
     }
 
+    fn processor_time(&self) -> Duration {
+        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+    }
+
     fn sleep(&self, duration: Duration) {
         wake_precisely();
         std::thread::sleep(duration);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::report::{Measured, ProbeReport};
+use super::report::{Filled, MIB, Measured, ProbeReport};
 use crate::clock::{Clock, Joiner};
 use crate::disk::{Disk, DiskFile, Open};
 use crate::journal::{FILL_BYTES, fill};
@@ -27,6 +27,12 @@ pub(super) const WRITERS: [(&str, u32); 2] = [("16 writers", 16), ("64 writers",
 
 /// Durable writes of the first size while a segment is filled ahead, if the journal does that here.
 pub(super) const BESIDE_FILLING: &str = "beside filling";
+
+/// Durable writes of the first size, each after a pause: storage and processors that were idle take
+/// longer, and a single producer never writes without one.
+pub(super) const AFTER_PAUSE: &str = "after a pause";
+/// About what a send takes beside storage.
+pub(super) const PAUSE: Duration = Duration::from_micros(200);
 
 /// The file that is written over and over.
 const FILE_BYTES: u64 = 4 << 20;
@@ -62,7 +68,7 @@ pub fn probe(
         measured: Vec::new(),
         in_one_operation: false,
         may_overlap: false,
-        filled_per_second: None,
+        filled: None,
         was_stopped: false,
     };
     let outcome = probe.run(&mut report, on_step);
@@ -145,14 +151,15 @@ impl Probe<'_> {
                 self.writers(name, &file, bytes, writers, in_one)
             })?;
         }
-        let filled = AtomicU64::new(0);
+        add(report, AFTER_PAUSE, &|| {
+            let pause = || self.clock.sleep(PAUSE);
+            self.writes_after(AFTER_PAUSE, &*file, bytes, KIB, in_one, PART_SIZE, pause)
+        })?;
+        let filled = Mutex::new(None);
         add(report, BESIDE_FILLING, &|| {
             self.beside_filling(&*file, bytes, in_one, &filled)
         })?;
-        let beside = report.get(BESIDE_FILLING);
-        let rate = beside
-            .map(|beside| filled.load(Ordering::Relaxed) as f64 / beside.elapsed.as_secs_f64());
-        report.filled_per_second = rate.filter(|rate| *rate > 0.0);
+        report.filled = filled.into_inner();
         add(report, "append 1 KiB", &|| self.append())?;
         add(report, "read 4 KiB", &|| self.read_back(bytes))?;
         add(report, "open", &|| {
@@ -194,6 +201,7 @@ impl Probe<'_> {
         mut body: impl FnMut(&dyn Clock) -> io::Result<Duration>,
     ) -> io::Result<Measured> {
         let (began, until) = (self.clock.now(), self.until(part));
+        let processor = self.clock.processor_time();
         loop {
             let took = body(&**self.clock)?;
             measured.times.saturating_record(nanos(took));
@@ -202,6 +210,7 @@ impl Probe<'_> {
             }
         }
         measured.elapsed = self.clock.now() - began;
+        measured.processor = self.clock.processor_time().saturating_sub(processor);
         Ok(measured)
     }
 
@@ -227,9 +236,27 @@ impl Probe<'_> {
         in_one: bool,
         part: u32,
     ) -> io::Result<Measured> {
+        self.writes_after(name, file, file_bytes, bytes, in_one, part, || {})
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "all of them say what is measured"
+    )]
+    fn writes_after(
+        &self,
+        name: &'static str,
+        file: &dyn DiskFile,
+        file_bytes: u64,
+        bytes: u64,
+        in_one: bool,
+        part: u32,
+        before_each: impl Fn(),
+    ) -> io::Result<Measured> {
         let data = vec![0xa5; bytes as usize];
         let mut offset = 0;
         self.repeat_for(Measured::new(name, bytes, 1), part, |clock| {
+            before_each();
             let before = clock.now();
             write(file, &data, offset, in_one)?;
             let took = clock.now() - before;
@@ -297,26 +324,36 @@ impl Probe<'_> {
         file: &dyn DiskFile,
         file_bytes: u64,
         in_one: bool,
-        filled: &AtomicU64,
+        filled: &Mutex<Option<Filled>>,
     ) -> io::Result<Measured> {
         if !self.fills_ahead {
             return self.writes(BESIDE_FILLING, file, file_bytes, KIB, in_one, PART_OTHER);
         }
         let is_over = Arc::new(AtomicBool::new(false));
         let count = Arc::new(AtomicU64::new(0));
-        let outcome = Arc::new(Mutex::new(Ok(())));
+        let outcome = Arc::new(Mutex::new(Ok(Duration::ZERO)));
         let filler = {
             let (disk, outcome) = (Arc::clone(self.disk), Arc::clone(&outcome));
             let (is_over, count) = (Arc::clone(&is_over), Arc::clone(&count));
-            let body = move || *outcome.lock() = fill_files(&*disk, &is_over, &count);
+            let clock = Arc::clone(self.clock);
+            let body = move || {
+                let before = clock.processor_time();
+                let done = fill_files(&*disk, &is_over, &count);
+                *outcome.lock() = done.map(|()| clock.processor_time() - before);
+            };
             self.clock.spawn("probe filler", Box::new(body))
         };
         let measured = self.writes(BESIDE_FILLING, file, file_bytes, KIB, in_one, PART_WRITERS);
-        filled.store(count.load(Ordering::Acquire), Ordering::Relaxed);
+        let meanwhile = count.load(Ordering::Acquire);
         is_over.store(true, Ordering::Release);
         assert!(filler.join(), "the filler of the probe panicked");
-        std::mem::replace(&mut *outcome.lock(), Ok(()))?;
-        measured
+        let processor = std::mem::replace(&mut *outcome.lock(), Ok(Duration::ZERO))?;
+        let (measured, all) = (measured?, count.load(Ordering::Acquire));
+        *filled.lock() = (meanwhile > 0).then(|| Filled {
+            bytes_per_second: meanwhile as f64 / measured.elapsed.as_secs_f64(),
+            processor: processor.mul_f64(MIB / all as f64),
+        });
+        Ok(measured)
     }
 
     fn append(&self) -> io::Result<Measured> {
@@ -474,9 +511,9 @@ impl Probe<'_> {
     }
 }
 
-/// Filling, two ways to write, sizes, writers, beside filling, append, read, open, five of names, lock,
+/// Filling, two ways to write, sizes, writers, after a pause, beside filling, append, read, open, five of names, lock,
 /// visibility.
-const STEPS: usize = 1 + 2 + SIZES.len() + WRITERS.len() + 1 + 3 + 5 + 2;
+const STEPS: usize = 1 + 2 + SIZES.len() + WRITERS.len() + 2 + 3 + 5 + 2;
 
 /// Fills one file after the other until it is over; `count`s the bytes.
 fn fill_files(disk: &dyn Disk, is_over: &AtomicBool, count: &AtomicU64) -> io::Result<()> {
@@ -514,6 +551,7 @@ mod tests {
     use crate::clock::RealClock;
     use crate::disk::RealDisk;
     use crate::latency::{LatencyDisk, find};
+    use crate::probe::Circumstances;
 
     fn run(profile: Option<&str>, stop: &Stop) -> (ProbeReport, usize, tempfile::TempDir) {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -548,10 +586,17 @@ mod tests {
             write.expect("many") >= Duration::from_micros(370),
             "{write:?}"
         );
-        assert!(report.filled_per_second.is_some_and(|rate| rate > 1e6));
+        let filled = report.filled.expect("segments are filled");
+        assert!(filled.bytes_per_second > 1e6 && filled.processor > Duration::ZERO);
         let times = report.write_times().expect("complete");
         // What the profile adds, however busy this host is.
-        assert!(times.at(1 << 20, 1, 0.5, false) >= Duration::from_micros(370));
+        let met = Circumstances {
+            writers: 1,
+            is_filling: false,
+            is_rested: false,
+        };
+        assert!(times.at(1 << 20, 0.5, met) >= Duration::from_micros(370));
+        assert!(times.processor(1 << 20) > Duration::ZERO);
     }
 
     #[test]

@@ -10,4 +10,4 @@ mod report;
 
 pub use measure::{Stop, probe};
 pub use predict::{Load, Overhead, Prediction, predict};
-pub use report::{Measured, ProbeReport, WriteTimes};
+pub use report::{Circumstances, Filled, Measured, ProbeReport, WriteTimes};

@@ -5,13 +5,16 @@
 //! journal's writer is simulated message by message, with write times drawn from what was measured, and
 //! with the writer's own pace where several batches may be in flight. The
 //! broker's and the clients' own work is one queue in front of it, whose pace was measured on a
-//! directory that takes no time. Nothing in here is fitted to any storage.
+//! directory that takes no time, and of what writing asks of the processors; the journal's thread waits
+//! its turn for one like everybody.
+//! Nothing in here is fitted to any storage.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use super::report::{WriteTimes, histogram};
+use super::measure::PAUSE;
+use super::report::{Circumstances, WriteTimes, histogram};
 use crate::batch::{BATCH_BYTES, IN_FLIGHT_BYTES_MAX};
 use crate::journal::{FILL_BYTES, JournalOptions, Pace};
 
@@ -32,6 +35,8 @@ pub struct Overhead {
     pub alone: Duration,
     /// Time between two sends of many producers: the processors' share of each.
     pub busy: Duration,
+    /// Processors that share what storage asks of them.
+    pub processors: u32,
 }
 
 /// What to expect.
@@ -69,6 +74,7 @@ pub fn predict(times: &WriteTimes, overhead: Overhead, load: Load) -> Prediction
         overhead,
         load,
         now: Duration::ZERO,
+        written_at: Duration::ZERO,
         processor_free: Duration::ZERO,
         events: BinaryHeap::new(),
         pending: VecDeque::new(),
@@ -84,7 +90,8 @@ pub fn predict(times: &WriteTimes, overhead: Overhead, load: Load) -> Prediction
 enum Event {
     /// A send reaches the journal; it began at this time.
     Appended(Duration),
-    /// A batch is durable.
+    /// A batch is durable, and then the journal's thread has a processor to see it.
+    Durable(u64),
     Written(u64),
     /// A batch may leave behind others.
     Due,
@@ -113,6 +120,8 @@ struct Simulation<'t> {
     overhead: Overhead,
     load: Load,
     now: Duration,
+    /// When a write ended last.
+    written_at: Duration,
     processor_free: Duration,
     events: BinaryHeap<Reverse<(Duration, Event)>>,
     pending: VecDeque<Duration>,
@@ -137,7 +146,12 @@ impl Simulation<'_> {
             match event {
                 Event::Appended(began) => self.pending.push_back(began),
                 Event::Due => self.is_due = false,
-                Event::Written(number) => {
+                Event::Durable(number) if self.processor_free > self.now => {
+                    let seen = Event::Written(number);
+                    self.events.push(Reverse((self.processor_free, seen)));
+                    continue;
+                }
+                Event::Durable(number) | Event::Written(number) => {
                     for began in self.written(number) {
                         answered += 1;
                         if answered == WARM_UP {
@@ -209,8 +223,13 @@ impl Simulation<'_> {
         let sends: Vec<Duration> = self.pending.drain(..count).collect();
         let bytes = sends.len() as u64 * self.load.message_bytes;
         let (number, at) = (self.next_batch, self.uniform());
-        let is_filling = self.now < self.fills_until;
-        let took = self.times.at(bytes, self.flying.len() + 1, at, is_filling);
+        let met = Circumstances {
+            writers: self.flying.len() + 1,
+            is_filling: self.now < self.fills_until,
+            is_rested: self.flying.is_empty() && self.now >= self.written_at + PAUSE / 2,
+        };
+        let took = self.times.at(bytes, at, met);
+        self.work(self.times.processor(bytes));
         self.fill_ahead(bytes);
         self.next_batch += 1;
         self.writes += 1;
@@ -228,17 +247,24 @@ impl Simulation<'_> {
         });
         self.pace.sent(self.now);
         let arrives = self.now + took;
-        self.events.push(Reverse((arrives, Event::Written(number))));
+        self.events.push(Reverse((arrives, Event::Durable(number))));
+    }
+
+    /// Keeps one of the processors busy.
+    fn work(&mut self, time: Duration) {
+        let share = time / self.overhead.processors.max(1);
+        self.processor_free = self.processor_free.max(self.now) + share;
     }
 
     /// The keeper fills as much as the journal takes, not a bit with each batch but much at a time.
     fn fill_ahead(&mut self, bytes: u64) {
-        let Some(filling) = &self.times.filling else {
+        let Some(filled) = self.times.filling.as_ref().map(|filling| filling.filled) else {
             return;
         };
         self.unfilled_bytes += bytes;
         if self.unfilled_bytes >= u64::from(FILL_BYTES) {
-            let time = self.unfilled_bytes as f64 / filling.bytes_per_second;
+            self.work(filled.processor_for(self.unfilled_bytes));
+            let time = self.unfilled_bytes as f64 / filled.bytes_per_second;
             self.fills_until = self.fills_until.max(self.now) + Duration::from_secs_f64(time);
             self.unfilled_bytes = 0;
         }
@@ -252,6 +278,7 @@ impl Simulation<'_> {
             .filter(|flying| flying.number == number)
         {
             flying.is_written = true;
+            self.written_at = self.now;
             self.pace.arrived(flying.sent, self.now, flying.is_alone);
         }
         let mut answered = Vec::new();
@@ -300,7 +327,7 @@ mod tests {
             measured: measured.collect(),
             in_one_operation: false,
             may_overlap,
-            filled_per_second: None,
+            filled: None,
             was_stopped: false,
         };
         report.write_times().expect("complete")
@@ -323,6 +350,7 @@ mod tests {
         let overhead = Overhead {
             alone: us(100),
             busy: us(20),
+            processors: 2,
         };
         about(rate(1900, 1, overhead), 500.0);
     }
@@ -332,6 +360,7 @@ mod tests {
         let overhead = Overhead {
             alone: us(100),
             busy: us(1),
+            processors: 2,
         };
         let many = rate(10_000, 64, overhead);
         // All of them once each write, or half of them each time.
@@ -343,6 +372,7 @@ mod tests {
         let overhead = Overhead {
             alone: us(100),
             busy: us(10),
+            processors: 2,
         };
         let rate = |may_overlap, producers| {
             let load = Load {
@@ -363,6 +393,7 @@ mod tests {
         let overhead = Overhead {
             alone: us(100),
             busy: us(25),
+            processors: 2,
         };
         about(rate(1, 64, overhead), 40_000.0);
     }

@@ -17,6 +17,8 @@ pub struct Measured {
     pub times: Histogram<u64>,
     /// From the first to the end of the last.
     pub elapsed: Duration,
+    /// Processor time of the thread that did it, where it was one.
+    pub processor: Duration,
 }
 
 impl Measured {
@@ -27,6 +29,7 @@ impl Measured {
             threads,
             times: histogram(),
             elapsed: Duration::ZERO,
+            processor: Duration::ZERO,
         }
     }
 
@@ -58,6 +61,25 @@ pub(super) fn histogram() -> Histogram<u64> {
         .expect("three digits between a nanosecond and an hour are fine")
 }
 
+pub(super) const MIB: f64 = 1024.0 * 1024.0;
+
+/// How segments are filled ahead.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Filled {
+    /// Bytes in a second.
+    pub bytes_per_second: f64,
+    /// Processor time of each MiB: more than what the same bytes take again, because the memory of the
+    /// host's cache has to be found first.
+    pub processor: Duration,
+}
+
+impl Filled {
+    /// Processor time of so many bytes.
+    pub(super) fn processor_for(&self, bytes: u64) -> Duration {
+        self.processor.mul_f64(bytes as f64 / MIB)
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct ProbeReport {
@@ -67,9 +89,8 @@ pub struct ProbeReport {
     pub in_one_operation: bool,
     /// Several durable writes may be under way at once on a journal segment, as they are on NFS.
     pub may_overlap: bool,
-    /// Bytes of segments that were filled ahead in a second, beside other writes; None if the journal
-    /// does not do that here.
-    pub filled_per_second: Option<f64>,
+    /// Segments that were filled ahead, beside other writes; None if the journal does not do that here.
+    pub filled: Option<Filled>,
     /// It was told to stop before its end.
     pub was_stopped: bool,
 }
@@ -83,10 +104,10 @@ impl ProbeReport {
 
     fn filling(&self) -> Option<Filling> {
         let beside = self.get(super::measure::BESIDE_FILLING)?;
-        let bytes_per_second = self.filled_per_second?;
+        let filled = self.filled?;
         (!beside.times.is_empty()).then(|| Filling {
             beside: Line::new(beside),
-            bytes_per_second,
+            filled,
         })
     }
 
@@ -106,7 +127,11 @@ impl ProbeReport {
                 .filter(|measured| !measured.times.is_empty())?;
             company.push((f64::from(threads), measured.mean().as_secs_f64() / alone));
         }
+        let rested = self.get(super::measure::AFTER_PAUSE);
+        let rested = rested.filter(|measured| !measured.times.is_empty());
         Some(WriteTimes {
+            processor: sizes.iter().map(processor_of_each).collect(),
+            rested: rested.map(Line::new),
             sizes: sizes.iter().map(Line::new).collect(),
             company,
             may_overlap: self.may_overlap,
@@ -120,6 +145,10 @@ impl ProbeReport {
 pub struct WriteTimes {
     /// Alone, by ascending size.
     sizes: Vec<Line>,
+    /// By size, the processor time in seconds.
+    processor: Vec<(f64, f64)>,
+    /// Of the first size, each after a pause.
+    rested: Option<Line>,
     /// So many at once take so many times as long.
     company: Vec<(f64, f64)>,
     /// The journal would have several under way at once.
@@ -128,12 +157,23 @@ pub struct WriteTimes {
     pub(super) filling: Option<Filling>,
 }
 
+/// What a write meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Writes under way at once, with this one.
+    pub writers: usize,
+    /// A segment is being filled ahead.
+    pub is_filling: bool,
+    /// Nothing was written for a while.
+    pub is_rested: bool,
+}
+
 /// Writes beside the filling of a segment.
 #[derive(Clone, Debug)]
 pub(super) struct Filling {
     /// Of the first size.
     beside: Line,
-    pub(super) bytes_per_second: f64,
+    pub(super) filled: Filled,
 }
 
 /// Writes of one size.
@@ -176,17 +216,34 @@ impl Line {
     }
 }
 
+fn processor_of_each(measured: &Measured) -> (f64, f64) {
+    let each = measured.processor.as_secs_f64() / measured.times.len().max(1) as f64;
+    ((measured.bytes as f64).ln(), each)
+}
+
 impl WriteTimes {
-    /// The time of a write of `bytes` with `writers` at once, at the quantile `at`; and while a segment
-    /// is filled, which makes every write wait so much longer as it does the smallest.
+    /// What a write of `bytes` takes of a processor.
     #[must_use]
-    pub fn at(&self, bytes: u64, writers: usize, at: f64, is_filling: bool) -> Duration {
-        let longer = match (&self.filling, self.sizes.first()) {
-            (Some(filling), Some(first)) if is_filling => {
-                (filling.beside.at(at).1.exp() - first.at(at).1.exp()).max(0.0)
-            }
-            _ => 0.0,
-        };
+    pub fn processor(&self, bytes: u64) -> Duration {
+        let seconds = between(self.processor.iter().copied(), (bytes.max(1) as f64).ln());
+        Duration::from_secs_f64(seconds)
+    }
+
+    /// The time of a write of `bytes` at the quantile `at`. What makes the smallest write longer makes
+    /// every write so much longer.
+    #[must_use]
+    pub fn at(&self, bytes: u64, at: f64, met: Circumstances) -> Duration {
+        let Circumstances {
+            writers,
+            is_filling,
+            is_rested,
+        } = met;
+        let first = self.sizes.first().map_or(0.0, |first| first.at(at).1.exp());
+        let beyond = |line: &Line| (line.at(at).1.exp() - first).max(0.0);
+        let filling = self.filling.as_ref().filter(|_| is_filling);
+        let rested = self.rested.as_ref().filter(|_| is_rested);
+        let longer =
+            filling.map_or(0.0, |filling| beyond(&filling.beside)) + rested.map_or(0.0, beyond);
         let lines = self.sizes.iter().map(|line| line.at(at));
         let alone = between(lines, (bytes.max(1) as f64).ln()).exp();
         let company = self
