@@ -191,10 +191,11 @@ enum End {
     WentOn,
 }
 
-fn run(base: &FaultyDisk, before: &Ledger, call: Call, nth: u64) -> End {
-    let at = format!("{call:?} number {nth}");
+fn run(base: &FaultyDisk, before: &Ledger, call: Call, nth: u64, stays: bool) -> End {
+    let at = format!("{call:?} number {nth}, stays: {stays}");
     let (disk, mut ledger) = (base.copy(), before.clone());
-    disk.inject(Fault::on(&[call]).after(nth).once());
+    let fault = Fault::on(&[call]).after(nth);
+    disk.inject(if stays { fault } else { fault.once() });
     let gate = Gate::new(Arc::new(RealClock::new()));
     keep_open(&gate);
     let end = match try_begin(Arc::new(disk.clone()), gate, 3, SMALL) {
@@ -238,13 +239,33 @@ fn an_error_of_any_call_ends_the_tenure_or_does_no_harm() {
     for call in CALLS {
         let mut ends = std::collections::BTreeMap::new();
         for nth in 0.. {
-            let end = run(&base, &ledger, call, nth);
+            let end = run(&base, &ledger, call, nth, false);
             *ends.entry(end).or_insert(0) += 1;
             if end == End::NoSuchCall {
                 break;
             }
         }
         println!("{call:?}: {ends:?}");
+        if matches!(call, Call::Sync | Call::Write | Call::Create) {
+            assert!(ends.contains_key(&End::Fenced), "{call:?}: {ends:?}");
+        }
+    }
+}
+
+/// A disk that is broken stays so: nobody may wait for it, try for ever, or let it take the journal along.
+#[test]
+fn an_error_that_stays_ends_the_tenure_or_does_no_harm() {
+    let (base, ledger) = history();
+    for call in CALLS {
+        let mut ends = std::collections::BTreeMap::new();
+        for nth in (0..).step_by(11) {
+            let end = run(&base, &ledger, call, nth, true);
+            *ends.entry(end).or_insert(0) += 1;
+            if end == End::NoSuchCall {
+                break;
+            }
+        }
+        println!("{call:?} from then on: {ends:?}");
         if matches!(call, Call::Sync | Call::Write | Call::Create) {
             assert!(ends.contains_key(&End::Fenced), "{call:?}: {ends:?}");
         }
