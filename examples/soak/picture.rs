@@ -51,7 +51,8 @@ fn chart(
         .last()
         .map_or(1.0, |last| (last.seconds / 60.0).max(0.1));
     let values = curves.iter().flat_map(|(_, _, of)| all.iter().map(of));
-    let top = values.max().unwrap_or(1) as f64 / 1e6 * 1.15;
+    // The legend stands above the curves.
+    let top = values.max().unwrap_or(1) as f64 / 1e6 * 1.5;
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .caption(title, ("sans-serif", 20).into_font().color(&INK))
