@@ -2,7 +2,8 @@
 //!
 //! A release follows every batch, and most of those who wait do not wait for that one: waking all of
 //! them each time costs more than everything else that a send does. So each is woken for what it waits for.
-//! The journal's thread, which has the next batch to write, wakes only the first few; a task wakes the others.
+//! The journal's thread has the next batch to write, and waking from outside the runtime takes it longer than
+//! anything else between two writes: it wakes one task, which wakes the others if there are several.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -14,10 +15,6 @@ use storage::Lsn;
 use tokio::sync::Notify;
 
 use super::Broker;
-
-/// So many are woken by the journal's thread: one producer alone waits for no other task, and waking from
-/// outside the runtime is dear.
-const AT_ONCE: usize = 2;
 
 /// What the journal has released.
 pub struct Releases {
@@ -71,33 +68,30 @@ impl Releases {
     /// The journal has released `lsn`; it may have told of more already.
     pub(super) fn advance(&self, lsn: Lsn) {
         self.lsn.fetch_max(lsn.0, atomic::Ordering::AcqRel);
-        for _ in 0..AT_ONCE {
-            match self.next_due() {
-                Some(waker) => waker.notify_one(),
-                None => return,
-            }
-        }
-        if self.is_any_due() {
+        let mut waiting = self.waiting.lock();
+        let Some(first) = self.pop_due(&mut waiting) else {
+            return;
+        };
+        let is_only = waiting.peek().is_none_or(|Reverse(next)| next.lsn > lsn);
+        if is_only {
+            drop(waiting);
+            first.waker.notify_one();
+        } else {
+            waiting.push(Reverse(first));
+            drop(waiting);
             self.more.notify_one();
         }
     }
 
-    fn is_any_due(&self) -> bool {
-        let waiting = self.waiting.lock();
-        waiting
-            .peek()
-            .is_some_and(|Reverse(first)| first.lsn <= self.lsn())
+    fn pop_due(&self, waiting: &mut BinaryHeap<Reverse<Waiting>>) -> Option<Waiting> {
+        let is_due = waiting.peek()?.0.lsn <= self.lsn();
+        is_due.then(|| waiting.pop())?.map(|Reverse(first)| first)
     }
 
     /// The first whose position is released. It is woken without the lock, because it asks for more.
     fn next_due(&self) -> Option<Arc<Notify>> {
         let mut waiting = self.waiting.lock();
-        match waiting.peek() {
-            Some(Reverse(first)) if first.lsn <= self.lsn() => {
-                waiting.pop().map(|Reverse(first)| first.waker)
-            }
-            _ => None,
-        }
+        self.pop_due(&mut waiting).map(|first| first.waker)
     }
 
     fn wake_due(&self) {
@@ -170,8 +164,10 @@ mod tests {
         releases.advance(Lsn(6));
         assert_eq!(woken(), [false; 4]);
         assert!(!is_told(&releases.more));
+        releases.advance(Lsn(7));
+        assert_eq!(woken(), [false, true, false, false], "alone: at once");
         releases.advance(Lsn(8));
-        assert_eq!(woken(), [false, true, false, true]);
+        assert_eq!(woken(), [false, false, false, true]);
         releases.advance(Lsn(7));
         assert_eq!(releases.lsn(), Lsn(8), "it never goes back");
         releases.advance(Lsn(20));
@@ -179,17 +175,12 @@ mod tests {
         for waker in &wakers {
             releases.wake_at(Lsn(21), waker);
         }
+        assert!(!is_told(&releases.more));
         releases.advance(Lsn(21));
-        assert_eq!(
-            woken().iter().filter(|is_woken| **is_woken).count(),
-            AT_ONCE
-        );
+        assert_eq!(woken(), [false; 4], "several: by the task");
         assert!(is_told(&releases.more));
         releases.wake_due();
-        assert_eq!(
-            woken().iter().filter(|is_woken| **is_woken).count(),
-            4 - AT_ONCE
-        );
+        assert_eq!(woken(), [true; 4]);
     }
 
     #[test]
