@@ -28,11 +28,11 @@ pub(super) const WRITERS: [(&str, u32); 2] = [("16 writers", 16), ("64 writers",
 /// Durable writes of the first size while a segment is filled ahead, if the journal does that here.
 pub(super) const BESIDE_FILLING: &str = "beside filling";
 
-/// Durable writes of the first size, each after a pause: storage and processors that were idle take
-/// longer, and a single producer never writes without one.
+/// Durable writes of the first size, each after a pause: storage and processors that were idle for 50 us
+/// take longer already, and the journal's thread never writes without telling others in between.
 pub(super) const AFTER_PAUSE: &str = "after a pause";
 /// About what a send takes beside storage.
-pub(super) const PAUSE: Duration = Duration::from_micros(200);
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// The file that is written over and over.
 const FILE_BYTES: u64 = 4 << 20;

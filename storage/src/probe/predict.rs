@@ -13,7 +13,6 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use super::measure::PAUSE;
 use super::report::{Circumstances, WriteTimes, histogram};
 use crate::batch::{BATCH_BYTES, IN_FLIGHT_BYTES_MAX};
 use crate::journal::{FILL_BYTES, JournalOptions, Pace};
@@ -74,7 +73,6 @@ pub fn predict(times: &WriteTimes, overhead: Overhead, load: Load) -> Prediction
         overhead,
         load,
         now: Duration::ZERO,
-        written_at: Duration::ZERO,
         processor_free: Duration::ZERO,
         events: BinaryHeap::new(),
         pending: VecDeque::new(),
@@ -120,8 +118,6 @@ struct Simulation<'t> {
     overhead: Overhead,
     load: Load,
     now: Duration,
-    /// When a write ended last.
-    written_at: Duration,
     processor_free: Duration,
     events: BinaryHeap<Reverse<(Duration, Event)>>,
     pending: VecDeque<Duration>,
@@ -226,7 +222,8 @@ impl Simulation<'_> {
         let met = Circumstances {
             writers: self.flying.len() + 1,
             is_filling: self.now < self.fills_until,
-            is_rested: self.flying.is_empty() && self.now >= self.written_at + PAUSE / 2,
+            // The journal's thread tells others between two writes: never does one follow at once.
+            is_rested: self.flying.is_empty(),
         };
         let took = self.times.at(bytes, at, met);
         self.work(self.times.processor(bytes));
@@ -278,7 +275,6 @@ impl Simulation<'_> {
             .filter(|flying| flying.number == number)
         {
             flying.is_written = true;
-            self.written_at = self.now;
             self.pace.arrived(flying.sent, self.now, flying.is_alone);
         }
         let mut answered = Vec::new();

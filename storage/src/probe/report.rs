@@ -164,7 +164,7 @@ pub struct Circumstances {
     pub writers: usize,
     /// A segment is being filled ahead.
     pub is_filling: bool,
-    /// Nothing was written for a while.
+    /// Nothing else was under way when it began.
     pub is_rested: bool,
 }
 
