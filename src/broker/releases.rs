@@ -72,7 +72,9 @@ impl Releases {
         let Some(first) = self.pop_due(&mut waiting) else {
             return;
         };
-        let is_only = waiting.peek().is_none_or(|Reverse(next)| next.lsn > lsn);
+        let is_only = waiting
+            .peek()
+            .is_none_or(|Reverse(next)| next.lsn > self.lsn());
         if is_only {
             drop(waiting);
             first.waker.notify_one();

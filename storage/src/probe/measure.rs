@@ -593,7 +593,6 @@ mod tests {
         let met = Circumstances {
             writers: 1,
             is_filling: false,
-            is_rested: false,
         };
         assert!(times.at(1 << 20, 0.5, met) >= Duration::from_micros(370));
         assert!(times.processor(1 << 20) > Duration::ZERO);

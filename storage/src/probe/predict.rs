@@ -222,8 +222,6 @@ impl Simulation<'_> {
         let met = Circumstances {
             writers: self.flying.len() + 1,
             is_filling: self.now < self.fills_until,
-            // The journal's thread tells others between two writes: never does one follow at once.
-            is_rested: self.flying.is_empty(),
         };
         let took = self.times.at(bytes, at, met);
         self.work(self.times.processor(bytes));

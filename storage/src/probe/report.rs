@@ -164,8 +164,6 @@ pub struct Circumstances {
     pub writers: usize,
     /// A segment is being filled ahead.
     pub is_filling: bool,
-    /// Nothing else was under way when it began.
-    pub is_rested: bool,
 }
 
 /// Writes beside the filling of a segment.
@@ -236,12 +234,12 @@ impl WriteTimes {
         let Circumstances {
             writers,
             is_filling,
-            is_rested,
         } = met;
         let first = self.sizes.first().map_or(0.0, |first| first.at(at).1.exp());
         let beyond = |line: &Line| (line.at(at).1.exp() - first).max(0.0);
         let filling = self.filling.as_ref().filter(|_| is_filling);
-        let rested = self.rested.as_ref().filter(|_| is_rested);
+        // The journal's thread tells others between two writes: never does one follow at once.
+        let rested = self.rested.as_ref().filter(|_| writers <= 1);
         let longer =
             filling.map_or(0.0, |filling| beyond(&filling.beside)) + rested.map_or(0.0, beyond);
         let lines = self.sizes.iter().map(|line| line.at(at));
